@@ -1,0 +1,3 @@
+"""jaxmars: a JAX-native market simulator."""
+
+__version__ = "0.1.0"

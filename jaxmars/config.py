@@ -1,0 +1,176 @@
+"""Every static choice, as frozen dataclasses. What changes a shape is here; numbers are params."""
+
+import dataclasses
+import math
+
+NOT_SET = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class MarketConfig:
+    """One instrument and its book.
+
+    Attributes:
+      tick_size: currency per tick (0.01 CNY or USD).
+      lot_size: shares per lot; sizes of generated orders are multiples of it.
+      slots: resting orders per side the book can hold.
+      levels: price levels of a snapshot (the release keeps 10).
+      late_hour: clock hour from which `late_shift` seconds are taken off the elapsed time (the
+        release removes the lunch break so, spec "order state" step 3); 24 switches it off.
+      late_shift: seconds taken off at and after `late_hour`.
+    """
+
+    tick_size: float = 0.01
+    lot_size: int = 100
+    slots: int = 512
+    levels: int = 10
+    late_hour: int = 24
+    late_shift: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tick_size", "lot_size", "slots", "levels"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"market {name} must be positive, got {getattr(self, name)}")
+
+    @classmethod
+    def chinese_a_share(cls) -> "MarketConfig":
+        """Tick 0.01 CNY, lots of 100, lunch break taken out of the elapsed time."""
+        return cls(late_hour=13, late_shift=5400)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderModelConfig:
+    """The order model. The first eight names are those of a released `config.json`.
+
+    Attributes:
+      dropout: attention dropout in training; never used at inference.
+      emb_dim: width d.
+      num_bins_order_interval: interval slots.
+      num_bins_pred_order_volume: volume slots.
+      num_bins_price_level: price slots.
+      num_heads: attention heads.
+      num_layers: decoder layers.
+      num_max_orders: context window W, orders.
+      head: name of the output head, a key of `models.heads.HEADS`.
+      num_kv_heads: key/value heads; `num_heads` in released models.
+      num_ratio_rows: rows of the volume-ratio and trade-ratio tables; 0 when there are none, 11 in
+        the published variants.
+      max_change: largest price change to the open, basis points (table rows: 2 * max_change + 1).
+      num_time_rows: rows of the time table.
+      seconds_per_row: seconds of one row of the time table.
+    """
+
+    dropout: float = 0.1
+    emb_dim: int = 1024
+    num_bins_order_interval: int = 16
+    num_bins_pred_order_volume: int = 32
+    num_bins_price_level: int = 32
+    num_heads: int = 16
+    num_layers: int = 24
+    num_max_orders: int = 1024
+    head: str = "joint"
+    num_kv_heads: int = NOT_SET
+    num_ratio_rows: int = 0
+    max_change: int = 2000
+    num_time_rows: int = 2881
+    seconds_per_row: int = 5
+
+    def __post_init__(self) -> None:
+        positive = (
+            "emb_dim num_bins_order_interval num_bins_pred_order_volume num_bins_price_level "
+            "num_heads num_layers num_max_orders max_change num_time_rows seconds_per_row"
+        )
+        for name in positive.split():
+            if not isinstance(getattr(self, name), int) or getattr(self, name) <= 0:
+                raise ValueError(
+                    f"model config {name} must be a positive integer, got {getattr(self, name)!r}"
+                )
+        if self.emb_dim % (2 * self.num_heads):
+            raise ValueError(
+                f"model config emb_dim {self.emb_dim} must be a multiple of 2 * num_heads "
+                f"({2 * self.num_heads}), so that rotary pairs fill each head"
+            )
+        if self.num_heads % self.kv_heads:
+            raise ValueError(
+                f"model config num_heads {self.num_heads} must be a multiple of num_kv_heads "
+                f"{self.kv_heads}"
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads in use."""
+        return self.num_heads if self.num_kv_heads == NOT_SET else self.num_kv_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.emb_dim // self.num_heads
+
+    @property
+    def slot_shape(self) -> tuple[int, int, int, int]:
+        """Slots per order attribute: (type, price, volume, interval)."""
+        return (
+            3,
+            self.num_bins_price_level,
+            self.num_bins_pred_order_volume,
+            self.num_bins_order_interval,
+        )
+
+    @property
+    def vocab(self) -> int:
+        """Joint order tokens."""
+        return math.prod(self.slot_shape)
+
+    @classmethod
+    def released(cls) -> "OrderModelConfig":
+        """The full-size release: 24 layers of width 1024, window 1024."""
+        return cls()
+
+    @classmethod
+    def default(cls) -> "OrderModelConfig":
+        """The built-in model: about 2 M parameters, factored head, multi-query attention."""
+        return cls(
+            dropout=0.0,
+            emb_dim=128,
+            num_heads=4,
+            num_layers=4,
+            num_max_orders=512,
+            head="factored",
+            num_kv_heads=1,
+        )
+
+    @classmethod
+    def tiny(cls) -> "OrderModelConfig":
+        """Small enough for every test: window 32, joint head of 2 x 8 x ... slots."""
+        return cls(
+            dropout=0.0,
+            emb_dim=32,
+            num_bins_order_interval=4,
+            num_bins_pred_order_volume=8,
+            num_bins_price_level=8,
+            num_heads=4,
+            num_layers=2,
+            num_max_orders=32,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SimConfig:
+    """How trajectories are run.
+
+    Attributes:
+      market: the instrument.
+      segment: events per compiled call; also how often a context is re-anchored.
+      lanes: trajectories that run side by side on one device.
+      max_events: event budget of one trajectory.
+    """
+
+    market: MarketConfig = MarketConfig()
+    segment: int = 256
+    lanes: int = 64
+    max_events: int = 16384
+
+    def __post_init__(self) -> None:
+        for name in ("segment", "lanes", "max_events"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"simulation {name} must be positive, got {getattr(self, name)}")
