@@ -49,6 +49,17 @@ class Status(enum.IntFlag):
     FEATURE_RANGE = 1 << 12
 
 
+# Bits that mean the order was rejected whole and is no record.
+REJECTING = (
+    Status.BOOK_FULL
+    | Status.UNKNOWN_ORDER
+    | Status.BAD_SIZE
+    | Status.BAD_PRICE
+    | Status.DUPLICATE_ID
+    | Status.VOLUME_OVERFLOW
+    | Status.BAD_KIND
+)
+
 STATUS_MEANING: dict[Status, str] = {
     Status.BOOK_FULL: "a side of the book had no free slot; the whole order was rejected",
     Status.UNKNOWN_ORDER: "a cancel named an order that does not rest there for that owner",
@@ -132,7 +143,9 @@ class Event(NamedTuple):
 
 def make_order(kind: Any, side: Any, price: Any, size: Any, order_id: Any, agent_id: Any) -> Order:
     """An `Order` of int32 arrays from numbers or arrays."""
-    return Order(*(jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id, agent_id)))
+    return Order(
+        *(jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id, agent_id))
+    )
 
 
 def describe(status: int) -> list[str]:

@@ -6,7 +6,7 @@ What becomes of a LOBSTER message (paper spec C-DATA-1, realism spec 1.1):
 |---|---|
 | 1 new limit order | LIMIT of its side |
 | 2 partial cancel, 3 delete | CANCEL: side, price and id of the resting order, cancelled size |
-| 4 executions in a row, same time and side | one LIMIT of the other side: their total size, filled |
+| 4 executions in a row, same time and side | one LIMIT of the other side, all of it filled |
 | 5 hidden execution, 6 cross, 7 halt | none |
 
 Messages 5, 6 and 7 leave the visible book as it was (in the sample days without exception), so the
@@ -102,10 +102,10 @@ def split_flow(flow: Flow, sec: int, nsec: int = 0) -> tuple[Flow, Flow]:
     """The orders at or before a time, and those after it; either may be empty."""
     stamps = nanoseconds(flow.event.time.sec, flow.event.time.nsec)
     cut = int(np.searchsorted(stamps, nanoseconds(sec, nsec), "right"))
-    return rows(flow, 0, cut), rows(flow, cut, len(stamps))
+    return slice_flow(flow, 0, cut), slice_flow(flow, cut, len(stamps))
 
 
-def rows(flow: Flow, start: int, stop: int) -> Flow:
+def slice_flow(flow: Flow, start: int, stop: int) -> Flow:
     """Orders `start` to `stop` (exclusive) of a flow."""
     event = flow.event
     time = Time(*(x[start:stop] for x in event.time))

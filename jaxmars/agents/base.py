@@ -1,0 +1,67 @@
+"""What an agent is, what it sees, and what it may ask for."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmars.book import Book
+from jaxmars.types import L2, Event, Kind, Params, Time
+
+AgentState = Any  # a pytree
+
+
+class Request(NamedTuple):
+    """What an agent asks for. A cancel names a price and a size, not an order: the market turns it
+    into cancels of the agent's own orders at its nearest own price, oldest first (release
+    `construct_valid_orders`, spec 6.2)."""
+
+    kind: jax.Array  # [] int32, Kind; NONE asks for nothing
+    side: jax.Array  # [] int32, Side; not read for a cancel
+    price: jax.Array  # [] int32, ticks
+    size: jax.Array  # [] int32, shares
+
+
+class MarketView(NamedTuple):
+    """What an agent sees at a moment."""
+
+    time: Time
+    book: Book
+    l2: L2  # snapshot of the book
+    last_price: jax.Array  # [] int32, ticks of the last trade, 0 before any
+    agent_id: jax.Array  # [] int32, the id of the agent that looks
+
+
+class Agent(NamedTuple):
+    """Four pure, unbatched functions. Keys come in, nothing random is stored.
+
+    In a step of the market the agent whose wake-up is due acts, the market executes, and then
+    **every** agent updates, whether it acted or not: that is where models run, once per step and
+    never behind a branch.
+    """
+
+    init: Callable[[Params, jax.Array, MarketView], tuple[AgentState, Time]]
+    """(params, key, view) -> state, first wake-up."""
+    act: Callable[[Params, jax.Array, AgentState, MarketView], Request]
+    """(params, key, state, view at the wake-up) -> what to do now."""
+    update: Callable[
+        [Params, jax.Array, AgentState, MarketView, Event, jax.Array], tuple[AgentState, Time]
+    ]
+    """(params, key, state, view after the event, event, is_done) -> state, next wake-up.
+
+    `is_done` is True when this agent's own request has just been carried out completely."""
+    refresh: Callable[[Params, AgentState], AgentState]
+    """(params, state) -> state, between segments: where a context is re-anchored."""
+
+
+def no_request() -> Request:
+    """Asks for nothing."""
+    zero = jnp.zeros((), jnp.int32)
+    return Request(jnp.int32(Kind.NONE), zero, zero, zero)
+
+
+def keep(params: Params, state: AgentState) -> AgentState:
+    """A `refresh` for agents that have nothing to refresh."""
+    del params
+    return state

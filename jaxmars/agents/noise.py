@@ -1,0 +1,73 @@
+"""The release's noise agent (spec 7.1).
+
+Distributions are the release's. The order of draws differs by necessity: the release draws type,
+offset, volume, shuffle and gap one after the other from one generator; here each step has its own
+key and the five draws are made at once from it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmars import clock
+from jaxmars.agents.base import Agent, MarketView, Request, keep
+from jaxmars.types import Event, Kind, Side, Time
+
+KINDS = ((Kind.LIMIT, Side.BUY, 0.4), (Kind.LIMIT, Side.SELL, 0.4), (Kind.CANCEL, Side.BUY, 0.2))
+OFFSETS = tuple(range(-5, 6))  # ticks
+OFFSET_PROBS = (0.025, 0.025, 0.05, 0.1, 0.2, 0.2, 0.2, 0.1, 0.05, 0.025, 0.025)
+SIZES = (100, 200, 500, 1000, 2000)  # shares
+SIZE_PROBS = (0.5, 0.3, 0.15, 0.025, 0.025)
+GAP_RANGE = (0.5, 1.5)  # times the mean gap
+
+
+class NoiseParams(NamedTuple):
+    """Numbers of the noise agent."""
+
+    price: jax.Array | int  # [] int32, ticks: base while nothing has traded
+    gap: jax.Array | float  # [] float32, mean seconds between wake-ups
+
+
+class NoiseState(NamedTuple):
+    """When it wakes next."""
+
+    wake: Time
+
+
+def noise_agent(start: Time, end: Time) -> Agent:
+    """Random orders around the last trade price from `start` to `end` (both inclusive)."""
+
+    def stop_after_end(wake: Time) -> Time:
+        return clock.choose(clock.earlier(end, wake), clock.never(), wake)
+
+    def init(params: NoiseParams, key: jax.Array, view: MarketView) -> tuple[NoiseState, Time]:
+        del params, key
+        wake = stop_after_end(clock.choose(clock.earlier(view.time, start), start, view.time))
+        return NoiseState(wake), wake
+
+    def act(params: NoiseParams, key: jax.Array, state: NoiseState, view: MarketView) -> Request:
+        del state
+        kind_key, offset_key, size_key = jax.random.split(key, 3)
+        kinds, sides, probs = (jnp.array(x) for x in zip(*KINDS, strict=True))
+        which = jax.random.choice(kind_key, len(KINDS), p=probs)
+        offset = jax.random.choice(offset_key, jnp.array(OFFSETS), p=jnp.array(OFFSET_PROBS))
+        size = jax.random.choice(size_key, jnp.array(SIZES), p=jnp.array(SIZE_PROBS))
+        base = jnp.where(view.last_price > 0, view.last_price, params.price)
+        return Request(kinds[which], sides[which], base + offset, size)
+
+    def update(
+        params: NoiseParams,
+        key: jax.Array,
+        state: NoiseState,
+        view: MarketView,
+        event: Event,
+        is_done: jax.Array,
+    ) -> tuple[NoiseState, Time]:
+        del event
+        gap = params.gap * jax.random.uniform(key, minval=GAP_RANGE[0], maxval=GAP_RANGE[1])
+        following = stop_after_end(clock.plus(view.time, clock.from_seconds(gap)))
+        wake = clock.choose(is_done, following, state.wake)
+        return NoiseState(wake), wake
+
+    return Agent(init, act, update, keep)

@@ -1,0 +1,135 @@
+"""The order model's trunk: a causal decoder over order rows, with a cache of keys and values."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxmars.config import OrderModelConfig
+from jaxmars.models.embedding import NUM_FEATURES, OrderEmbedding
+from jaxmars.models.heads import HEADS
+from jaxmars.models.layers import Block, RMSNorm, rotation
+
+
+class KVCache(NamedTuple):
+    """Keys and values of one trajectory, slot = position in the context.
+
+    One array per layer, and exactly these layouts. Measured on 2 CPU cores under `vmap` (128
+    trajectories, d = 128, 4 layers, window 512, one key/value head): a tuple of arrays decodes 4 to
+    5 times as fast as one stacked cache scanned over the layers (10.0k against 2.3k orders/s), and
+    keys by [head_dim, slot] with values by [slot, head_dim] is the fastest of five layouts tried.
+    """
+
+    k: tuple[jax.Array, ...]  # per layer [kv_heads, head_dim, window] float32
+    v: tuple[jax.Array, ...]  # per layer [kv_heads, window, head_dim] float32
+
+
+def init_cache(cfg: OrderModelConfig) -> KVCache:
+    """An empty cache of `cfg.num_max_orders` slots."""
+    keys = jnp.zeros((cfg.kv_heads, cfg.head_dim, cfg.num_max_orders))
+    values = jnp.zeros((cfg.kv_heads, cfg.num_max_orders, cfg.head_dim))
+    return KVCache((keys,) * cfg.num_layers, (values,) * cfg.num_layers)
+
+
+class OrderNet(nnx.Module):
+    """Order rows to hidden states; `head` turns a hidden state into the next order.
+
+    Everything is unbatched: map over trajectories with `jax.vmap`. The layers' parameters are
+    stacked, [num_layers, ...]; `encode` and `prefill` scan over them, `decode` unrolls them.
+    The dtype of the activations is that of the parameters.
+    """
+
+    def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):
+        self.cfg = cfg
+        self.embedding = OrderEmbedding(cfg, rngs=rngs)
+        graphdef, _ = nnx.split(nnx.eval_shape(lambda: Block(cfg, rngs=nnx.Rngs(0))))
+        keys = jax.random.split(rngs.params(), cfg.num_layers)
+        stacked = jax.vmap(lambda key: nnx.split(Block(cfg, rngs=nnx.Rngs(key)))[1])(keys)
+        self.layers = nnx.merge(graphdef, stacked)
+        self.norm = RMSNorm(cfg.emb_dim)
+        self.head = HEADS[cfg.head](cfg, rngs=rngs)
+
+    def encode(self, features: jax.Array) -> jax.Array:
+        """Hidden state after each order, computed in one pass over the window.
+
+        Args:
+          features: int32[length, 15], oldest order first, length <= `cfg.num_max_orders`.
+
+        Returns:
+          float32[length, d], after the final normalisation.
+        """
+        hidden, _ = self._forward(features, keep_cache=False)
+        return hidden
+
+    def prefill(self, features: jax.Array) -> tuple[jax.Array, KVCache]:
+        """`encode`, and the cache it leaves behind.
+
+        Args:
+          features: int32[length, 15], oldest order first, length <= `cfg.num_max_orders`.
+
+        Returns:
+          (hidden float32[length, d], cache of `cfg.num_max_orders` slots, the first `length` of
+          them written).
+        """
+        hidden, cached = self._forward(features, keep_cache=True)
+        keys, values = cached
+        free = self.cfg.num_max_orders - features.shape[0]
+        keys = jnp.pad(keys, ((0, 0), (0, 0), (0, 0), (0, free)))
+        values = jnp.pad(values, ((0, 0), (0, 0), (0, free), (0, 0)))
+        return hidden, KVCache(tuple(keys), tuple(values))
+
+    def decode(
+        self,
+        row: jax.Array,
+        position: jax.Array,
+        cache: KVCache,
+        layers: tuple[Block, ...] | None = None,
+    ) -> tuple[jax.Array, KVCache]:
+        """Adds one order to the context, or overwrites the one at `position`.
+
+        Args:
+          row: int32[15].
+          position: int32[], slot to write, in [0, `cfg.num_max_orders`); slots after it are not
+            read, so writing an old slot again takes back everything that followed it.
+          cache: what `prefill` or an earlier `decode` returned.
+          layers: `layer_list()`, to be taken outside a scan over `decode`; by default here.
+
+        Returns:
+          (hidden float32[d], cache).
+        """
+        x = self.embedding(row)
+        rope = rotation(position, self.cfg.head_dim)
+        new_keys, new_values = [], []
+        for layer, k, v in zip(layers or self.layer_list(), cache.k, cache.v, strict=True):
+            x, k, v = layer.decode(x, position, rope, k, v)
+            new_keys.append(k)
+            new_values.append(v)
+        return self.norm(x), KVCache(tuple(new_keys), tuple(new_values))
+
+    def layer_list(self) -> tuple[Block, ...]:
+        """The layers one by one, each with its slice of the stacked parameters."""
+        graphdef, stacked = nnx.split(self.layers)
+        return tuple(
+            nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[i], stacked))  # noqa: B023
+            for i in range(self.cfg.num_layers)
+        )
+
+    def _forward(
+        self, features: jax.Array, *, keep_cache: bool
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+        length = features.shape[0]
+        if features.shape != (length, NUM_FEATURES) or length > self.cfg.num_max_orders:
+            raise ValueError(
+                f"features must be [length <= {self.cfg.num_max_orders}, {NUM_FEATURES}], "
+                f"got {list(features.shape)}"
+            )
+        rope = jax.vmap(lambda i: rotation(i, self.cfg.head_dim))(jnp.arange(length))
+        graphdef, stacked = nnx.split(self.layers)
+
+        def layer(x: jax.Array, params: nnx.State):
+            x, cached = nnx.merge(graphdef, params).sequence(x, rope)
+            return x, cached if keep_cache else None
+
+        x, cached = jax.lax.scan(layer, jax.vmap(self.embedding)(features), stacked)
+        return jax.vmap(self.norm)(x), cached

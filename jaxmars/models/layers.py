@@ -1,0 +1,191 @@
+"""Parts of the decoder: normalisation, rotary positions, attention, gated MLP.
+
+The arithmetic is that of LLaMA as the release uses it (weights spec 1.2): no biases, rotary pairs in
+half-split form, normalisation and softmax in float32 whatever the dtype of the parameters. Every
+module takes one token `[d]` unless its docstring says otherwise; sequences and trajectories come
+from `jax.vmap`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxmars.config import OrderModelConfig
+
+ROPE_THETA = 10000.0
+RMS_EPSILON = 1e-6
+LAYER_NORM_EPSILON = 1e-5
+MLP_RATIO = 4
+INIT_STD = 0.02
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of the rotary angles of one position."""
+
+    cos: jax.Array  # [head_dim // 2] float32
+    sin: jax.Array  # [head_dim // 2] float32
+
+
+def rotation(position: jax.Array, head_dim: int) -> Rotation:
+    """Rotary angles position * theta^(-2i / head_dim) of one position, int32[]."""
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    frequencies = (1.0 / np.float32(ROPE_THETA) ** exponents).astype(np.float32)
+    angles = position.astype(jnp.float32) * jnp.asarray(frequencies)
+    return Rotation(jnp.cos(angles), jnp.sin(angles))
+
+
+def rotate(x: jax.Array, rope: Rotation) -> jax.Array:
+    """Rotates each head of `x` [heads, head_dim]; dimension i is paired with i + head_dim / 2."""
+    low, high = jnp.split(x, 2, axis=-1)
+    cos, sin = rope.cos.astype(x.dtype)[None], rope.sin.astype(x.dtype)[None]
+    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+def linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
+    """A projection without bias; its kernel is [inputs, outputs]."""
+    init = jax.nn.initializers.normal(INIT_STD)
+    return nnx.Linear(inputs, outputs, use_bias=False, kernel_init=init, rngs=rngs)
+
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) in float32, cast back, then times the weight."""
+
+    def __init__(self, width: int):
+        self.weight = nnx.Param(jnp.ones((width,)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises one vector [width]."""
+        wide = x.astype(jnp.float32)
+        scale = jax.lax.rsqrt(jnp.mean(wide * wide) + RMS_EPSILON)
+        return (wide * scale).astype(x.dtype) * self.weight[...]
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation with weight and bias, biased variance, epsilon 1e-5."""
+
+    def __init__(self, width: int):
+        self.weight = nnx.Param(jnp.ones((width,)))
+        self.bias = nnx.Param(jnp.zeros((width,)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises one vector [width]."""
+        wide = x.astype(jnp.float32)
+        centred = wide - jnp.mean(wide)
+        scale = jax.lax.rsqrt(jnp.mean(centred * centred) + LAYER_NORM_EPSILON)
+        return (centred * scale).astype(x.dtype) * self.weight[...] + self.bias[...]
+
+
+class Attention(nnx.Module):
+    """Causal self-attention; query head i reads key/value head i // (num_heads / kv_heads)."""
+
+    def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):
+        self.kv_heads = cfg.kv_heads
+        self.group = cfg.num_heads // cfg.kv_heads
+        self.head_dim = cfg.head_dim
+        kv_width = cfg.kv_heads * cfg.head_dim
+        self.query = linear(cfg.emb_dim, cfg.emb_dim, rngs=rngs)
+        self.key = linear(cfg.emb_dim, kv_width, rngs=rngs)
+        self.value = linear(cfg.emb_dim, kv_width, rngs=rngs)
+        self.out = linear(cfg.emb_dim, cfg.emb_dim, rngs=rngs)
+
+    def project(self, x: jax.Array, rope: Rotation) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One token [d] to query [kv_heads, group, head_dim], key and value [kv_heads, head_dim].
+
+        The query carries the score scale head_dim^-0.5.
+        """
+        query = rotate(self.query(x).reshape(-1, self.head_dim), rope) * self.head_dim**-0.5
+        key = rotate(self.key(x).reshape(-1, self.head_dim), rope)
+        value = self.value(x).reshape(-1, self.head_dim)
+        return query.reshape(self.kv_heads, self.group, self.head_dim), key, value
+
+    def attend(
+        self, query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array
+    ) -> jax.Array:
+        """One query against a cache.
+
+        Args:
+          query: [kv_heads, group, head_dim], already scaled.
+          keys: [kv_heads, head_dim, slots].
+          values: [kv_heads, slots, head_dim].
+          seen: bool[slots], the slots the query may read; at least one.
+
+        Returns:
+          Output of the attention layer, [d].
+        """
+        scores = jnp.einsum("kgd,kdw->kgw", query, keys, preferred_element_type=jnp.float32)
+        scores = jnp.where(seen[None, None], scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+        return self.out(jnp.einsum("kgw,kwd->kgd", weights, values).reshape(-1))
+
+
+class GatedMLP(nnx.Module):
+    """down(silu(gate(x)) * up(x)), inner width 4d."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.gate = linear(width, MLP_RATIO * width, rngs=rngs)
+        self.up = linear(width, MLP_RATIO * width, rngs=rngs)
+        self.down = linear(MLP_RATIO * width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """One token [d] to [d]."""
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """One decoder layer: x += attention(norm(x)); x += mlp(norm(x))."""
+
+    def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(cfg.emb_dim)
+        self.attention = Attention(cfg, rngs=rngs)
+        self.mlp_norm = RMSNorm(cfg.emb_dim)
+        self.mlp = GatedMLP(cfg.emb_dim, rngs=rngs)
+
+    def sequence(
+        self, x: jax.Array, rope: Rotation
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """A whole sequence under the causal mask.
+
+        Args:
+          x: [length, d].
+          rope: angles of positions 0 … length - 1, each field [length, head_dim // 2].
+
+        Returns:
+          (x [length, d], (keys [kv_heads, head_dim, length], values [kv_heads, length, head_dim])).
+        """
+        query, key, value = jax.vmap(self.attention.project)(jax.vmap(self.attention_norm)(x), rope)
+        keys, values = key.transpose(1, 2, 0), value.transpose(1, 0, 2)
+        causal = jnp.tri(x.shape[0], dtype=bool)
+        x = x + jax.vmap(self.attention.attend, in_axes=(0, None, None, 0))(
+            query, keys, values, causal
+        )
+        return x + jax.vmap(lambda token: self.mlp(self.mlp_norm(token)))(x), (keys, values)
+
+    def decode(
+        self,
+        x: jax.Array,
+        position: jax.Array,
+        rope: Rotation,
+        keys: jax.Array,
+        values: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One token at `position`: writes that slot of the cache, reads slots 0 … position.
+
+        Args:
+          x: [d].
+          position: int32[], in [0, window).
+          rope: angles of `position`.
+          keys: [kv_heads, head_dim, window].
+          values: [kv_heads, window, head_dim].
+
+        Returns:
+          (x [d], keys, values).
+        """
+        query, key, value = self.attention.project(self.attention_norm(x), rope)
+        keys = keys.at[:, :, position].set(key.astype(keys.dtype))
+        values = values.at[:, position].set(value.astype(values.dtype))
+        seen = jnp.arange(keys.shape[-1]) <= position
+        x = x + self.attention.attend(query, keys, values, seen)
+        return x + self.mlp(self.mlp_norm(x)), keys, values

@@ -1,0 +1,79 @@
+"""The compiled loop: many events of one trajectory, many trajectories at once."""
+
+import functools
+
+import jax
+from jax import lax
+
+from jaxmars.agents.base import Agent
+from jaxmars.config import SimConfig
+from jaxmars.sim.market import MarketState, step
+from jaxmars.types import Event, Params
+
+Trajectory = Event  # stacked over a leading time axis
+
+
+def rollout(
+    key: jax.Array,
+    market: MarketState,
+    params: tuple[Params, ...],
+    *,
+    agents: tuple[Agent, ...],
+    cfg: SimConfig,
+    num_events: int,
+) -> tuple[MarketState, Trajectory]:
+    """Runs one trajectory for `num_events` steps in one scan.
+
+    Agents refresh at the start and after every `cfg.segment` steps.
+
+    Args:
+      key: the trajectory's key; the same key gives the same events however the run is cut into
+        segments of whole multiples of `cfg.segment`.
+      market: start.
+      params: one pytree per agent.
+      agents: who trades.
+      cfg: the run.
+      num_events: steps; a multiple of `cfg.segment`, or fewer than it.
+
+    Returns:
+      The market after them and the events, `[num_events]`.
+    """
+    length = min(cfg.segment, num_events)
+    if num_events % length:
+        raise ValueError(
+            f"num_events must be a multiple of the segment of {cfg.segment}, got {num_events}"
+        )
+
+    def one(market: MarketState, _: None) -> tuple[MarketState, Event]:
+        return step(key, market, params, agents=agents, cfg=cfg.market)
+
+    def segment(market: MarketState, _: None) -> tuple[MarketState, Trajectory]:
+        fresh = tuple(
+            agent.refresh(p, state)
+            for agent, p, state in zip(agents, params, market.agents, strict=True)
+        )
+        return lax.scan(one, market._replace(agents=fresh), None, length=length)
+
+    if num_events == length:
+        return segment(market, None)
+    market, events = lax.scan(segment, market, None, length=num_events // length)
+    return market, jax.tree.map(lambda x: x.reshape(num_events, *x.shape[2:]), events)
+
+
+@functools.partial(jax.jit, static_argnames=("agents", "cfg", "num_events"))
+def simulate(
+    keys: jax.Array,
+    market: MarketState,
+    params: tuple[Params, ...],
+    *,
+    agents: tuple[Agent, ...],
+    cfg: SimConfig,
+    num_events: int,
+) -> tuple[MarketState, Trajectory]:
+    """`rollout` for a batch: keys `[B]`, every leaf of `market` `[B, …]`, params shared.
+
+    Returns:
+      Markets `[B, …]` and events `[B, num_events]`.
+    """
+    run = functools.partial(rollout, agents=agents, cfg=cfg, num_events=num_events)
+    return jax.vmap(run, in_axes=(0, 0, None))(keys, market, params)
