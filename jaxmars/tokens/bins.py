@@ -11,12 +11,11 @@ An empty bin (repeated edges) makes the release fail when it decodes; here it gi
 """
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ import numpy as np
 
 from jaxmars.convert import released
 from jaxmars.errors import InputError
+from jaxmars.tokens import converter_file
 from jaxmars.tokens import fit as fitting
 
 NANO = 10**9  # parts of one
@@ -33,8 +33,6 @@ PROB_TOLERANCE = 1e-6  # how far the probabilities of a bin may sum from 1
 WHOLE_LIMIT = 2**31  # whole parts lie in [-WHOLE_LIMIT, WHOLE_LIMIT)
 
 FILE_NAME = "converters.json"
-FILE_VERSION = 1
-MAX_FILE_BYTES = 64 * 2**20
 RELEASED_FOLDER = "converters"
 RELEASED_PRICE_UNIT = 100  # price units (1e-4 CNY) of one tick in released files
 
@@ -249,24 +247,11 @@ def save_converters(folder: str | os.PathLike[str], converters: Converters) -> p
     """
     path = pathlib.Path(folder) / FILE_NAME
     _check_volumes(converters, path)
-    entries = {
-        name: {
-            "unit": UNITS[name],
-            "edges": converter.edges.tolist(),
-            "values": [x.tolist() for x in converter.values],
-            "probs": [x.tolist() for x in converter.probs],
-        }
+    tables = {
+        name: converter_file.Table(UNITS[name], converter.edges, converter.values, converter.probs)
         for name, converter in converters._asdict().items()
     }
-    text = json.dumps({"version": FILE_VERSION, "converters": entries}, allow_nan=False)
-    part = path.with_name(f".{FILE_NAME}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"cannot write converters to {path}: {error.strerror}") from error
+    converter_file.write(path, tables)
     return path
 
 
@@ -290,7 +275,8 @@ def load_converters(
         raise InputError(f"{root} is not a folder, expected the folder of a model")
     own, theirs = root / FILE_NAME, root / RELEASED_FOLDER
     if own.exists():
-        converters = Converters(**_read_own(own))
+        tables = converter_file.read(own, UNITS)
+        converters = Converters(*(_named(own, n, *tables[n][1:]) for n in Converters._fields))
         _check_volumes(converters, own)
     elif theirs.is_dir():
         converters = Converters(*(_read_released(theirs, name) for name in Converters._fields))
@@ -307,77 +293,25 @@ def _read_released(folder: pathlib.Path, name: str) -> BinConverter:
     """One released file, in its own units."""
     path = folder / f"{name.replace('_', '-')}.zstd"
     content = released.read_converter(path)
+    return _named(path, name, content["bins"], content["bin_values"], content["bin_probs"])
+
+
+def _named(
+    path: pathlib.Path,
+    name: str,
+    edges: np.ndarray,
+    values: Sequence[np.ndarray],
+    probs: Sequence[np.ndarray],
+) -> BinConverter:
+    """A converter from arrays of a file, whose errors name the file and the attribute."""
     try:
-        return BinConverter.from_arrays(
-            content["bins"], content["bin_values"], content["bin_probs"]
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _read_own(path: pathlib.Path) -> dict[str, BinConverter]:
-    """The converters of our file, by name."""
-    content = _object(path, "the file", _parse(path), ("version", "converters"))
-    if content["version"] != FILE_VERSION:
-        raise InputError(f"{path}: version is {content['version']!r:.40}, expected {FILE_VERSION}")
-    entries = _object(path, "converters", content["converters"], Converters._fields)
-    return {name: _read_entry(path, name, entry) for name, entry in entries.items()}
-
-
-def _parse(path: pathlib.Path) -> Any:
-    """The JSON value of a file of bounded size."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise InputError(f"{path} is larger than {MAX_FILE_BYTES} bytes, expected a converter file")
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-
-
-def _read_entry(path: pathlib.Path, name: str, raw: Any) -> BinConverter:
-    """One converter of our file."""
-    entry = _object(path, name, raw, ("unit", "edges", "values", "probs"))
-    if entry["unit"] != UNITS[name]:
-        raise InputError(f"{path}: {name}.unit is {entry['unit']!r:.40}, expected {UNITS[name]!r}")
-    edges = _numbers(path, f"{name}.edges", entry["edges"])
-    tables = []
-    for field in ("values", "probs"):
-        rows = entry[field]
-        if not isinstance(rows, list):
-            raise InputError(f"{path}: {name}.{field} is not a list, expected one list per bin")
-        tables.append(
-            [_numbers(path, f"{name}.{field}[{slot}]", row) for slot, row in enumerate(rows)]
-        )
-    try:
-        return BinConverter.from_arrays(edges, *tables)
+        return BinConverter.from_arrays(edges, values, probs)
     except InputError as error:
         raise InputError(f"{path}: {name}: {error}") from error
 
 
-def _object(path: pathlib.Path, name: str, raw: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """`raw`, checked to be a JSON object with exactly these keys."""
-    if not isinstance(raw, dict) or set(raw) != set(keys):
-        raise InputError(f"{path}: {name} is not an object with exactly the keys {', '.join(keys)}")
-    return raw
-
-
-def _numbers(path: pathlib.Path, name: str, raw: Any) -> np.ndarray:
-    """`raw`, checked to be a JSON list of numbers, as float64."""
-    if not isinstance(raw, list) or not all(type(x) in (int, float) for x in raw):
-        raise InputError(f"{path}: {name} is not a list of numbers")
-    try:
-        return np.array([float(x) for x in raw], np.float64)
-    except OverflowError as error:
-        raise InputError(f"{path}: {name} has a number too large for float64") from error
-
-
 def _check_volumes(converters: Converters, path: pathlib.Path) -> None:
-    """Slots encoded with `order_volume` must exist in the model, which has `pred_order_volume`'s."""
+    """`InputError` if `order_volume` has slots that the model, sized by the other, lacks."""
     given, room = converters.order_volume.num_bins, converters.pred_order_volume.num_bins
     if given > room:
         raise InputError(
