@@ -33,7 +33,10 @@ _MAX_INT32 = 2**31 - 1
 
 
 class Flow(NamedTuple):
-    """Orders in time order, and the book after each. Numpy arrays on the host."""
+    """Orders in time order, and the book after each. Numpy arrays on the host.
+
+    The book before order i is `l2` of row i - 1; the record has none before the first order.
+    """
 
     event: Event  # fields [orders] int32
     l2: L2  # price, size [orders, 2, levels] int32, ticks and shares

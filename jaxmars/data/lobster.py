@@ -295,14 +295,12 @@ def _check_messages(
 ) -> None:
     """Refuses the first message that cannot be."""
     _refuse(path, sec >= DAY_SECONDS, "time", sec, f"less than {DAY_SECONDS} seconds")
-    back = np.concatenate([[False], np.diff(nanoseconds(sec, nsec)) < 0])
-    stamps = [f"{sec[row]}.{nsec[row]:09d}" for row in np.flatnonzero(back)[:1]]
-    if stamps:
+    back = np.diff(nanoseconds(sec, nsec)) < 0
+    if back.any():
         row = int(back.argmax())
-        before = f"{sec[row - 1]}.{nsec[row - 1]:09d}"
+        before, after = (f"{sec[i]}.{nsec[i]:09d}" for i in (row, row + 1))
         raise InputError(
-            f"{path}: row {row + 1}: time is {stamps[0]}, expected {before} (the row before) "
-            "or later"
+            f"{path}: row {row + 2}: time is {after}, expected {before} (the row before) or later"
         )
     _refuse(path, (kind < 1) | (kind > MessageType.HALT), "type", kind, "1 to 7")
     halt = kind == MessageType.HALT

@@ -64,7 +64,6 @@ def one_step_mismatches(data: LobsterData, chunk: int = 8192) -> OneStepReport:
       data: a recorded day.
       chunk: rows of one compiled call; bounds memory, changes nothing else.
     """
-    check = jax.jit(jax.vmap(_check_row))
     price, size = np.asarray(data.l2.price), np.asarray(data.l2.size)
     orders = _orders(data)
     found: list[_Checked] = []
@@ -74,7 +73,7 @@ def one_step_mismatches(data: LobsterData, chunk: int = 8192) -> OneStepReport:
         before = host_l2(pad(price[start - 1 : stop - 1]), pad(size[start - 1 : stop - 1]))
         after = host_l2(pad(price[start:stop]), pad(size[start:stop]))
         order = Order(*(pad(column[start:stop]) for column in orders))
-        checked = jax.device_get(check(before, order, after))
+        checked = jax.device_get(_check_rows(before, order, after))
         found.append(_Checked(*(x[: stop - start] for x in checked)))
     return _report(found)
 
@@ -172,6 +171,9 @@ def _check_row(before: L2, order: Order, after: L2) -> _Checked:
         refused=fills.status != 0,
         revealed=(~known & (after.size > 0)).any(),
     )
+
+
+_check_rows = jax.jit(jax.vmap(_check_row))  # every field gains a leading axis [chunk]
 
 
 def _orders(data: LobsterData) -> Order:
