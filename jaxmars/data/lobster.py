@@ -120,9 +120,11 @@ def read_lobster(
             raise InputError(f"{message_path} has no visible order, expected at least one price")
     elif tick <= 0:
         raise InputError(f"tick is {tick}, expected a positive number of 1e-4 currency")
-    _check_ticks(message_path, np.where(visible, price, 0)[:, None], tick)
+    halt = kind == MessageType.HALT
+    on_grid = np.where(visible, price, np.where(halt, 0, price - price % tick))
+    _check_ticks(message_path, on_grid[:, None], tick)
     _check_ticks(book_path, book_price.reshape(len(book_price), -1), tick)
-    in_ticks = np.where(kind == MessageType.HALT, price, price // tick)
+    in_ticks = np.where(halt, price, on_grid // tick)
     narrow = lambda x: np.ascontiguousarray(x, np.int32)
     return LobsterData(
         sec=narrow(sec),

@@ -177,6 +177,7 @@ BAD_MESSAGES = [
     ("halt code", "34200.2,7,0,0,2,-1", "row 2: price is 2, expected -1, 0 or 1 for a trading"),
     ("direction", "34200.2,1,6,100,1000100,0", "row 2: direction is 0, expected 1 or -1"),
     ("huge price", f"34200.2,1,6,100,{2**30 * 100},-1", "expected less than 1073741824 ticks"),
+    ("huge hidden", f"34200.2,5,0,100,{2**40},1", "row 2: price is .* expected less than"),
 ]
 
 
