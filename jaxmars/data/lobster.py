@@ -144,7 +144,7 @@ def cut_levels(data: LobsterData, levels: int) -> LobsterData:
     """The same day as LOBSTER records it with fewer levels.
 
     Kept are the first row, every row that changes one of the best `levels` levels, and the rows
-    that change no book at all (types 5, 6, 7). The level 1 and 5 sample files are reproduced so.
+    that change no book at all (types 5, 6, 7).
     """
     recorded = data.l2.price.shape[2]
     if not 1 <= levels <= recorded:

@@ -22,17 +22,29 @@ def hand_day(hand_files: tuple[pathlib.Path, pathlib.Path]) -> LobsterData:
     return read_lobster(*hand_files)
 
 
+def unpacked_day(archives: pathlib.Path, pattern: str, folder: pathlib.Path) -> LobsterData:
+    """The day inside the one zip that matches `pattern`."""
+    found = sorted(archives.glob(pattern))
+    if not found:
+        pytest.skip(f"no {pattern} in {archives}")
+    with zipfile.ZipFile(found[0]) as archive:
+        archive.extractall(folder)
+    (message,), (book,) = folder.glob("*_message_*.csv"), folder.glob("*_orderbook_*.csv")
+    return read_lobster(message, book)
+
+
 @pytest.fixture(scope="session")
 def goog_day(real_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> LobsterData:
     """GOOG, 2012-06-21, 10 levels."""
     folder = tmp_path_factory.mktemp("goog")
-    found = sorted(real_data.glob("lobster/*GOOG*_10.zip"))
-    if not found:
-        pytest.skip(f"no GOOG day in {real_data}")
-    with zipfile.ZipFile(found[0]) as archive:
-        archive.extractall(folder)
-    (message,), (book,) = folder.glob("*_message_10.csv"), folder.glob("*_orderbook_10.csv")
-    return read_lobster(message, book)
+    return unpacked_day(real_data / "lobster", "*GOOG*_10.zip", folder)
+
+
+@pytest.fixture(scope="session")
+def aapl_best_day(real_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> LobsterData:
+    """AAPL, 2012-06-21, 1 level."""
+    folder = tmp_path_factory.mktemp("aapl")
+    return unpacked_day(real_data / "lobster", "*AAPL*_1.zip", folder)
 
 
 @pytest.fixture(scope="session")

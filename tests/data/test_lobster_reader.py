@@ -319,6 +319,18 @@ def test_cut_levels_gives_the_recorded_row_counts(goog_day: LobsterData) -> None
         cut_levels(goog_day, 11)
 
 
+def test_cut_levels_gives_the_file_recorded_with_fewer(
+    aapl_day: LobsterData, aapl_best_day: LobsterData
+) -> None:
+    ours = cut_levels(aapl_day, 1)
+    rows = len(ours.sec)
+    assert rows == 546
+    for mine, recorded in zip(
+        (*ours[:7], *ours.l2), (*aapl_best_day[:7], *aapl_best_day.l2), strict=True
+    ):
+        assert np.array_equal(mine, recorded[:rows])
+
+
 def test_goog_day(goog_day: LobsterData) -> None:
     counts = np.bincount(goog_day.type, minlength=8).tolist()
     assert counts == [0, 71_258, 19, 64_961, 7_765, 3_913, 0, 0]
