@@ -1,0 +1,109 @@
+"""Sessions of the reference market: an opening book, and markets that run on their own."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmars import clock
+from jaxmars.agents.reference import ReferenceParams, reference_agent
+from jaxmars.book import Book, book_from_levels
+from jaxmars.config import MarketConfig
+from jaxmars.sim.market import MarketState, init_market, step
+from jaxmars.tokens.bins import TokenTables
+from jaxmars.tokens.order import FeatureState, advance, init_features
+from jaxmars.types import L2, Event
+
+OPEN_SEC = 34_200  # 09:30
+CLOSE_SEC = 54_000  # 15:00
+OPEN_PRICE = 2_000  # ticks, the price before the first order
+WARM_UP_SECONDS = 1_800  # a session forgets its opening book in half an hour
+OPEN_LEVELS = 59  # price levels of the opening book per side
+OPEN_LOTS = 12.0  # mean scale of their volume, lots
+OPEN_SLOPE = 0.3  # growth of it per tick
+SLOTS = 256  # resting orders per side; at most 160 were seen in 64 sessions of 70 minutes
+
+
+def reference_market() -> MarketConfig:
+    """Tick 0.01, lots of 100 shares, books of `SLOTS` orders per side, no break."""
+    return MarketConfig(slots=SLOTS)
+
+
+def opening_book(key: jax.Array, cfg: MarketConfig) -> Book:
+    """A random book around `OPEN_PRICE`, one order per level, owned by agent 0."""
+    depth = jnp.arange(OPEN_LEVELS, dtype=jnp.int32)
+    scale = OPEN_LOTS * (1 + OPEN_SLOPE * (depth + 1).astype(jnp.float32))
+    lots = jnp.ceil(scale[None] * jax.random.uniform(key, (2, OPEN_LEVELS), minval=1e-6))
+    price = jnp.stack([OPEN_PRICE - 1 - depth, OPEN_PRICE + depth])
+    size = lots.astype(jnp.int32) * cfg.lot_size
+    return book_from_levels(L2(price, size), cfg.slots, jnp.int32(0))
+
+
+def open_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> MarketState:
+    """A reference market at the open of a day; its one agent has id 0."""
+    book_key, market_key = jax.random.split(key)
+    return init_market(
+        market_key,
+        (params,),
+        opening_book(book_key, cfg),
+        clock.make_time(OPEN_SEC),
+        clock.make_time(CLOSE_SEC),
+        jnp.int32(0),
+        agents=(reference_agent(cfg.lot_size),),
+        cfg=cfg,
+    )
+
+
+class Session(NamedTuple):
+    """A reference market and the row maker that follows it."""
+
+    market: MarketState
+    features: FeatureState
+
+
+def start_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> Session:
+    """A session at the open."""
+    return Session(open_session(key, params, cfg), init_features(cfg.levels))
+
+
+def run_session(
+    key: jax.Array,
+    session: Session,
+    params: ReferenceParams,
+    tables: TokenTables,
+    *,
+    cfg: MarketConfig,
+    num_events: int,
+) -> tuple[Session, tuple[jax.Array, jax.Array]]:
+    """Runs a session for `num_events` steps and returns its rows.
+
+    Returns:
+      The session, and rows `[num_events, 15]` int32 with actions `[num_events]` int32.
+    """
+    agents = (reference_agent(cfg.lot_size),)
+
+    def one(session: Session, _: None) -> tuple[Session, tuple[jax.Array, jax.Array]]:
+        market, event = step(key, session.market, (params,), agents=agents, cfg=cfg)
+        features, row, action = advance(tables, cfg, session.features, event, market.l2)
+        return Session(market, features), (row, action)
+
+    return lax.scan(one, session, None, length=num_events)
+
+
+def run_flow(
+    key: jax.Array,
+    market: MarketState,
+    params: ReferenceParams,
+    *,
+    cfg: MarketConfig,
+    num_events: int,
+) -> tuple[MarketState, tuple[Event, L2]]:
+    """Runs a market for `num_events` steps and returns its events and the snapshots after them."""
+    agents = (reference_agent(cfg.lot_size),)
+
+    def one(market: MarketState, _: None) -> tuple[MarketState, tuple[Event, L2]]:
+        market, event = step(key, market, (params,), agents=agents, cfg=cfg)
+        return market, (event, market.l2)
+
+    return lax.scan(one, market, None, length=num_events)

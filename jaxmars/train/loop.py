@@ -1,0 +1,99 @@
+"""Fitting an order model: AdamW, warm-up and cosine, one compiled step."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxmars.config import TrainConfig
+from jaxmars.train.losses import mean_loss
+
+BETAS = (0.9, 0.95)
+
+
+class Progress(NamedTuple):
+    """One line of progress."""
+
+    step: int
+    loss: float  # nats per order, mean since the last line
+    orders_per_second: float
+    seconds: float  # since the start
+
+
+def optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with clipping, linear warm-up and cosine decay; vectors are not decayed."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=cfg.learning_rate,
+        warmup_steps=cfg.warmup,
+        decay_steps=max(cfg.steps, cfg.warmup + 1),
+        end_value=cfg.learning_rate * cfg.final_fraction,
+    )
+    matrices = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+    return optax.chain(
+        optax.clip_by_global_norm(cfg.clip),
+        optax.adamw(
+            schedule, b1=BETAS[0], b2=BETAS[1], weight_decay=cfg.weight_decay, mask=matrices
+        ),
+    )
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; says at which step and why."""
+
+
+def fit(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    batches: Iterable[np.ndarray],
+    cfg: TrainConfig,
+    report: Callable[[Progress], None],
+) -> nnx.State:
+    """Trains for `cfg.steps` steps or until the batches end.
+
+    Args:
+      graphdef: of an `OrderNet`.
+      params: its parameters.
+      batches: windows `[batch, length + 1, 15]` int32.
+      cfg: the run.
+      report: called every `cfg.report_every` steps.
+
+    Returns:
+      The parameters after the last step.
+
+    Raises:
+      TrainingError: the loss is not finite.
+    """
+    tx = optimizer(cfg)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def train_step(params: nnx.State, state: optax.OptState, windows: jax.Array):
+        loss, grads = jax.value_and_grad(lambda p: mean_loss(nnx.merge(graphdef, p), windows))(
+            params
+        )
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    state = jax.jit(tx.init)(params)
+    begin = mark = time.perf_counter()
+    losses, orders = [], 0
+    for step, windows in enumerate(batches, start=1):
+        params, state, loss = train_step(params, state, jnp.asarray(windows, jnp.int32))
+        losses.append(loss)
+        orders += windows.shape[0] * (windows.shape[1] - 1)
+        if step % cfg.report_every == 0 or step == cfg.steps:
+            mean = float(jnp.stack(losses).mean())
+            if not np.isfinite(mean):
+                raise TrainingError(f"the loss is {mean} at step {step}, expected a finite number")
+            now = time.perf_counter()
+            report(Progress(step, mean, orders / (now - mark), now - begin))
+            losses, orders, mark = [], 0, now
+        if step == cfg.steps:
+            break
+    return params
