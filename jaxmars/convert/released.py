@@ -85,12 +85,12 @@ def _read_bounded(file: pathlib.Path) -> bytes:
         if not file.is_file():
             _refuse("there is no such file")
         with file.open("rb") as handle:
-            raw = handle.read(MAX_BYTES + 1)
+            size = os.fstat(handle.fileno()).st_size
+            if size > MAX_BYTES:
+                _refuse(f"it is larger than {MAX_BYTES} bytes")
+            return handle.read(size)
     except OSError as error:
         _refuse(f"{error.strerror}")
-    if len(raw) > MAX_BYTES:
-        _refuse(f"it is larger than {MAX_BYTES} bytes")
-    return raw
 
 
 def _decompress(raw: bytes) -> bytes:

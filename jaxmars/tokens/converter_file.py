@@ -74,11 +74,12 @@ def _parse(path: pathlib.Path) -> Any:
     """The JSON value of a file of bounded size."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise InputError(f"{path} is larger than {MAX_BYTES} bytes, the most it may have")
+            raw = file.read(size)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES} bytes, expected a converter file")
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:

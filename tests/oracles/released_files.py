@@ -10,7 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import pytest
 import zstandard
+
+from jaxmars.convert.released import read_converter
+from jaxmars.errors import InputError
 
 MODULE = "market_simulation.utils.bin_converter"
 LEVEL = 8
@@ -67,3 +72,31 @@ def write_released(path: pathlib.Path, fields: Mapping[str, Any], protocol: int 
     """One released converter file."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(compressed(pickled(fields, protocol)))
+
+
+def fields_of(dtype: str = "f8", **changes: Any) -> dict[str, Any]:
+    """The fields of a converter of three bins."""
+    fields = dict(
+        num_bins=3,
+        bins=np.array([0, 1, 5, 9], dtype),
+        bin_values=[np.array(x, dtype) for x in ([1], [2, 3, 5], [7, 9])],
+        bin_probs=[np.array(x) for x in ([1.0], [0.2, 0.3, 0.5], [0.25, 0.75])],
+    )
+    return fields | changes
+
+
+def read_pickle(folder: pathlib.Path, stream: bytes) -> dict[str, Any]:
+    """`read_converter` of a file that holds this pickle."""
+    path = folder / "price-level.zstd"
+    path.write_bytes(compressed(stream))
+    return read_converter(path)
+
+
+def assert_refused(
+    folder: pathlib.Path, stream: bytes, sentence: str = "cannot read a released converter"
+) -> None:
+    """The file is refused in one sentence that names it."""
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_pickle(folder, stream)
+    assert str(folder / "price-level.zstd") in str(caught.value)
+    assert "\n" not in str(caught.value)
