@@ -1,6 +1,7 @@
 """The order model's trunk: a causal decoder over order rows, with a cache of keys and values."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from jaxmars.config import OrderModelConfig
 from jaxmars.models.embedding import NUM_FEATURES, OrderEmbedding
 from jaxmars.models.heads import HEADS
 from jaxmars.models.layers import Block, RMSNorm, rotation
+
+UNROLLED_LAYERS = 4  # layers per trip of the loop over layers; unrolled, the gradient is 2x faster
 
 
 class KVCache(NamedTuple):
@@ -59,7 +62,7 @@ class OrderNet(nnx.Module):
         Returns:
           float32[length, d], after the final normalisation.
         """
-        hidden, _ = self._forward(features, keep_cache=False)
+        hidden, _ = self._forward(features, lambda keys, values: None)
         return hidden
 
     def prefill(self, features: jax.Array) -> tuple[jax.Array, KVCache]:
@@ -72,8 +75,7 @@ class OrderNet(nnx.Module):
           (hidden float32[length, d], cache of `cfg.num_max_orders` slots, the first `length` of
           them written).
         """
-        hidden, cached = self._forward(features, keep_cache=True)
-        keys, values = cached
+        hidden, (keys, values) = self._forward(features, lambda keys, values: (keys, values))
         free = self.cfg.num_max_orders - features.shape[0]
         keys = jnp.pad(keys, ((0, 0), (0, 0), (0, 0), (0, free)))
         values = jnp.pad(values, ((0, 0), (0, 0), (0, free), (0, 0)))
@@ -116,8 +118,9 @@ class OrderNet(nnx.Module):
         )
 
     def _forward(
-        self, features: jax.Array, *, keep_cache: bool
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+        self, features: jax.Array, keep: Callable[[jax.Array, jax.Array], Any]
+    ) -> tuple[jax.Array, Any]:
+        """Hidden states [length, d], and what `keep` makes of each layer's keys and values."""
         length = features.shape[0]
         if features.shape != (length, NUM_FEATURES) or length > self.cfg.num_max_orders:
             raise ValueError(
@@ -127,9 +130,11 @@ class OrderNet(nnx.Module):
         rope = jax.vmap(lambda i: rotation(i, self.cfg.head_dim))(jnp.arange(length))
         graphdef, stacked = nnx.split(self.layers)
 
-        def layer(x: jax.Array, params: nnx.State):
-            x, cached = nnx.merge(graphdef, params).sequence(x, rope)
-            return x, cached if keep_cache else None
+        def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, Any]:
+            x, (keys, values) = nnx.merge(graphdef, params).sequence(x, rope)
+            return x, keep(keys, values)
 
-        x, cached = jax.lax.scan(layer, jax.vmap(self.embedding)(features), stacked)
-        return jax.vmap(self.norm)(x), cached
+        x, kept = jax.lax.scan(
+            layer, jax.vmap(self.embedding)(features), stacked, unroll=UNROLLED_LAYERS
+        )
+        return jax.vmap(self.norm)(x), kept

@@ -51,9 +51,9 @@ class OrderEmbedding(nnx.Module):
     """Sum of the tables of a row and the projected book (release spec 2.1).
 
     The change and time tables start at zero, so that a row never met in training adds nothing.
-    Released models of 2M, 5M and 10M parameters hold two more tables of eleven rows. Their names and
-    use are not published; they are taken as tables of the volume-ratio and the trade-ratio slot, row
-    = slot, which leaves the eleventh row unused.
+    Released models of 2M, 5M and 10M parameters hold two more tables of eleven rows. Their names
+    and use are not published; they are taken as tables of the volume-ratio and the trade-ratio
+    slot, row = slot, which leaves the eleventh row unused.
     """
 
     def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):
