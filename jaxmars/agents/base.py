@@ -33,6 +33,14 @@ class MarketView(NamedTuple):
     agent_id: jax.Array  # [] int32, the id of the agent that looks
 
 
+class Decision(NamedTuple):
+    """What an agent makes of an event."""
+
+    state: AgentState
+    wake: Time  # its next wake-up; `clock.never()` if it has stopped
+    status: jax.Array  # [] int32, bits of Status
+
+
 class Agent(NamedTuple):
     """Four pure, unbatched functions. Keys come in, nothing random is stored.
 
@@ -41,14 +49,13 @@ class Agent(NamedTuple):
     never behind a branch.
     """
 
-    init: Callable[[Params, jax.Array, MarketView], tuple[AgentState, Time]]
-    """(params, key, view) -> state, first wake-up."""
+    init: Callable[[Params, jax.Array, MarketView, Any], tuple[AgentState, Time]]
+    """(params, key, view, memory) -> state, first wake-up. `memory` is whatever the agent knows of
+    the time before the start (None for most)."""
     act: Callable[[Params, jax.Array, AgentState, MarketView], Request]
     """(params, key, state, view at the wake-up) -> what to do now."""
-    update: Callable[
-        [Params, jax.Array, AgentState, MarketView, Event, jax.Array], tuple[AgentState, Time]
-    ]
-    """(params, key, state, view after the event, event, is_done) -> state, next wake-up.
+    update: Callable[[Params, jax.Array, AgentState, MarketView, Event, jax.Array], Decision]
+    """(params, key, state, view after the event, event, is_done) -> decision.
 
     `is_done` is True when this agent's own request has just been carried out completely."""
     refresh: Callable[[Params, AgentState], AgentState]
@@ -59,6 +66,11 @@ def no_request() -> Request:
     """Asks for nothing."""
     zero = jnp.zeros((), jnp.int32)
     return Request(jnp.int32(Kind.NONE), zero, zero, zero)
+
+
+def decide(state: AgentState, wake: Time) -> Decision:
+    """A decision without trouble."""
+    return Decision(state, wake, jnp.zeros((), jnp.int32))
 
 
 def keep(params: Params, state: AgentState) -> AgentState:

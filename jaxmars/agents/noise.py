@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, MarketView, Request, keep
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep
 from jaxmars.types import Event, Kind, Side, Time
 
 KINDS = ((Kind.LIMIT, Side.BUY, 0.4), (Kind.LIMIT, Side.SELL, 0.4), (Kind.CANCEL, Side.BUY, 0.2))
@@ -41,8 +41,10 @@ def noise_agent(start: Time, end: Time) -> Agent:
     def stop_after_end(wake: Time) -> Time:
         return clock.choose(clock.earlier(end, wake), clock.never(), wake)
 
-    def init(params: NoiseParams, key: jax.Array, view: MarketView) -> tuple[NoiseState, Time]:
-        del params, key
+    def init(
+        params: NoiseParams, key: jax.Array, view: MarketView, memory: None
+    ) -> tuple[NoiseState, Time]:
+        del params, key, memory
         wake = stop_after_end(clock.choose(clock.earlier(view.time, start), start, view.time))
         return NoiseState(wake), wake
 
@@ -63,11 +65,11 @@ def noise_agent(start: Time, end: Time) -> Agent:
         view: MarketView,
         event: Event,
         is_done: jax.Array,
-    ) -> tuple[NoiseState, Time]:
+    ) -> Decision:
         del event
         gap = params.gap * jax.random.uniform(key, minval=GAP_RANGE[0], maxval=GAP_RANGE[1])
         following = stop_after_end(clock.plus(view.time, clock.from_seconds(gap)))
         wake = clock.choose(is_done, following, state.wake)
-        return NoiseState(wake), wake
+        return decide(NoiseState(wake), wake)
 
     return Agent(init, act, update, keep)

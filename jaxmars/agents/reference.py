@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, MarketView, Request, keep, no_request
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep, no_request
 from jaxmars.types import L2, Event, Kind, Side, Time
 
 NUM_PARENTS = 5
@@ -170,8 +170,9 @@ def reference_agent(lot: int) -> Agent:
     """The reference market for lots of `lot` shares, as the agent that owns the resting orders."""
 
     def init(
-        params: ReferenceParams, key: jax.Array, view: MarketView
+        params: ReferenceParams, key: jax.Array, view: MarketView, memory: None
     ) -> tuple[ReferenceState, Time]:
+        del memory
         level_key, parent_key, plan_key = jax.random.split(key, 3)
         best = quotes(view.l2, view.last_price.astype(jnp.float32))
         spread = jnp.sqrt(jnp.array(params.level_variances))
@@ -207,7 +208,7 @@ def reference_agent(lot: int) -> Agent:
         view: MarketView,
         event: Event,
         is_done: jax.Array,
-    ) -> tuple[ReferenceState, Time]:
+    ) -> Decision:
         decay_key, parent_key, plan_key = jax.random.split(key, 3)
         own = event.agent_id == view.agent_id
         partial = own & ~is_done
@@ -216,8 +217,7 @@ def reference_agent(lot: int) -> Agent:
         moved = _finish_parent(params, parent_key, moved, own & is_done)
         plan = _plan(params, plan_key, moved, view, lot)
         plan = jax.tree.map(lambda new, old: jnp.where(partial, old, new), plan, state.plan)
-        moved = moved._replace(plan=plan)
-        return moved, plan.due
+        return decide(moved._replace(plan=plan), plan.due)
 
     return Agent(init, act, update, keep)
 

@@ -1,6 +1,6 @@
 """One market, one step, one event."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ def init_market(
     time: Time,
     end: Time,
     last_price: jax.Array,
+    memories: tuple[Any, ...],
     *,
     agents: tuple[Agent, ...],
     cfg: MarketConfig,
@@ -59,6 +60,7 @@ def init_market(
       time: start.
       end: last moment at which an agent acts.
       last_price: `[]` int32 ticks of the last trade, 0 if none.
+      memories: what each agent knows of the time before (None for most).
       agents: who trades.
       cfg: the instrument.
     """
@@ -68,7 +70,7 @@ def init_market(
         zip(agents, jax.random.split(key, len(agents)), strict=True)
     ):
         view = MarketView(time, book, l2, last_price, jnp.int32(i))
-        state, wake = agent.init(params[i], agent_key, view)
+        state, wake = agent.init(params[i], agent_key, view, memories[i])
         states.append(state)
         wakes.append(wake)
     zero = jnp.zeros((), jnp.int32)
@@ -160,7 +162,8 @@ def step(
         done=done,
         status=market.status | status,
     )
-    return _update(market, params, update_keys, event, done, agents), event
+    market, trouble = _update(market, params, update_keys, event, agents)
+    return market, event._replace(status=event.status | trouble)
 
 
 def _earliest(market: MarketState) -> tuple[jax.Array, Time]:
@@ -177,22 +180,30 @@ def _update(
     params: tuple[Params, ...],
     keys: list[jax.Array],
     event: Event,
-    done: jax.Array,
     agents: tuple[Agent, ...],
-) -> MarketState:
-    """Lets every agent see the event and queue its next wake-up."""
-    finished = ~done & (market.pending.kind == Kind.NONE)
+) -> tuple[MarketState, jax.Array]:
+    """Lets every agent see the event and queue its next wake-up. A market that is done keeps its
+    wake-ups; its agents see events of kind NONE that are not theirs."""
+    finished = ~market.done & (market.pending.kind == Kind.NONE)
     states, wakes = [], []
+    trouble = jnp.zeros((), jnp.int32)
     for i, agent in enumerate(agents):
         view = MarketView(market.time, market.book, market.l2, market.last_price, jnp.int32(i))
         is_done = finished & (market.actor == i)
-        state, wake = agent.update(params[i], keys[i], market.agents[i], view, event, is_done)
-        states.append(state)
-        wakes.append(clock.choose(done, Time(market.wake.sec[i], market.wake.nsec[i]), wake))
+        decision = agent.update(params[i], keys[i], market.agents[i], view, event, is_done)
+        old = Time(market.wake.sec[i], market.wake.nsec[i])
+        states.append(decision.state)
+        wakes.append(clock.choose(market.done, old, decision.wake))
+        trouble |= jnp.where(market.done, 0, decision.status)
     wake = jax.tree.map(lambda *x: jnp.stack(x), *wakes)
     moved = ~clock.same(wake, market.wake) | (jnp.arange(len(agents)) == market.actor)
-    queued = jnp.where(moved, market.step, market.queued)
-    return market._replace(agents=tuple(states), wake=wake, queued=queued)
+    market = market._replace(
+        agents=tuple(states),
+        wake=wake,
+        queued=jnp.where(moved, market.step, market.queued),
+        status=market.status | trouble,
+    )
+    return market, trouble
 
 
 def _select(condition: jax.Array, a: Request, b: Request) -> Request:
@@ -253,4 +264,3 @@ def resolve(
     )
     status = jnp.where(missing, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
     return order, _select(more, rest, no_request()), status
-

@@ -13,7 +13,7 @@ from jaxmars.config import MarketConfig
 from jaxmars.sim.market import MarketState, init_market, step
 from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import FeatureState, advance, init_features
-from jaxmars.types import L2, Event
+from jaxmars.types import L2
 
 OPEN_SEC = 34_200  # 09:30
 CLOSE_SEC = 54_000  # 15:00
@@ -50,6 +50,7 @@ def open_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> 
         clock.make_time(OPEN_SEC),
         clock.make_time(CLOSE_SEC),
         jnp.int32(0),
+        (None,),
         agents=(reference_agent(cfg.lot_size),),
         cfg=cfg,
     )
@@ -89,21 +90,3 @@ def run_session(
         return Session(market, features), (row, action)
 
     return lax.scan(one, session, None, length=num_events)
-
-
-def run_flow(
-    key: jax.Array,
-    market: MarketState,
-    params: ReferenceParams,
-    *,
-    cfg: MarketConfig,
-    num_events: int,
-) -> tuple[MarketState, tuple[Event, L2]]:
-    """Runs a market for `num_events` steps and returns its events and the snapshots after them."""
-    agents = (reference_agent(cfg.lot_size),)
-
-    def one(market: MarketState, _: None) -> tuple[MarketState, tuple[Event, L2]]:
-        market, event = step(key, market, (params,), agents=agents, cfg=cfg)
-        return market, (event, market.l2)
-
-    return lax.scan(one, market, None, length=num_events)

@@ -6,9 +6,9 @@ import jax
 from jax import lax
 
 from jaxmars.agents.base import Agent
-from jaxmars.config import SimConfig
+from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.sim.market import MarketState, step
-from jaxmars.types import Event, Params
+from jaxmars.types import L2, Event, Params
 
 Trajectory = Event  # stacked over a leading time axis
 
@@ -77,3 +77,27 @@ def simulate(
     """
     run = functools.partial(rollout, agents=agents, cfg=cfg, num_events=num_events)
     return jax.vmap(run, in_axes=(0, 0, None))(keys, market, params)
+
+
+def record(
+    key: jax.Array,
+    market: MarketState,
+    params: tuple[Params, ...],
+    *,
+    agents: tuple[Agent, ...],
+    cfg: MarketConfig,
+    num_events: int,
+) -> tuple[MarketState, tuple[Trajectory, L2]]:
+    """One scan of `num_events` steps that also keeps the snapshot after every event.
+
+    Agents do not refresh: for agents that need none.
+
+    Returns:
+      The market, and events with snapshots, `[num_events, …]`.
+    """
+
+    def one(market: MarketState, _: None) -> tuple[MarketState, tuple[Event, L2]]:
+        market, event = step(key, market, params, agents=agents, cfg=cfg)
+        return market, (event, market.l2)
+
+    return lax.scan(one, market, None, length=num_events)

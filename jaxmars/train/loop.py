@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxmars.config import TrainConfig
 from jaxmars.train.losses import mean_loss
+from jaxmars.types import Params
 
 BETAS = (0.9, 0.95)
 
@@ -50,11 +51,11 @@ class TrainingError(RuntimeError):
 
 def fit(
     graphdef: nnx.GraphDef,
-    params: nnx.State,
+    params: Params,
     batches: Iterable[np.ndarray],
     cfg: TrainConfig,
-    report: Callable[[Progress], None],
-) -> nnx.State:
+    report: Callable[[Progress, Params], None],
+) -> Params:
     """Trains for `cfg.steps` steps or until the batches end.
 
     Args:
@@ -62,7 +63,8 @@ def fit(
       params: its parameters.
       batches: windows `[batch, length + 1, 15]` int32.
       cfg: the run.
-      report: called every `cfg.report_every` steps.
+      report: called every `cfg.report_every` steps with the progress and the parameters, which are
+        given back to the next step: whoever wants to keep them copies them.
 
     Returns:
       The parameters after the last step.
@@ -73,7 +75,7 @@ def fit(
     tx = optimizer(cfg)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def train_step(params: nnx.State, state: optax.OptState, windows: jax.Array):
+    def train_step(params: Params, state: optax.OptState, windows: jax.Array):
         loss, grads = jax.value_and_grad(lambda p: mean_loss(nnx.merge(graphdef, p), windows))(
             params
         )
@@ -92,7 +94,7 @@ def fit(
             if not np.isfinite(mean):
                 raise TrainingError(f"the loss is {mean} at step {step}, expected a finite number")
             now = time.perf_counter()
-            report(Progress(step, mean, orders / (now - mark), now - begin))
+            report(Progress(step, mean, orders / (now - mark), now - begin), params)
             losses, orders, mark = [], 0, now
         if step == cfg.steps:
             break

@@ -1,10 +1,16 @@
 """What training minimises: nats per order."""
 
+import functools
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 
 from jaxmars.models.decoder import OrderNet
 from jaxmars.models.embedding import split_index
+from jaxmars.types import Params
 
 
 def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
@@ -22,3 +28,21 @@ def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
 def mean_loss(net: OrderNet, windows: jax.Array) -> jax.Array:
     """Mean `order_loss` of a batch of windows `[batch, length, 15]`."""
     return jnp.mean(jax.vmap(order_loss, (None, 0))(net, windows))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _position_losses(graphdef: nnx.GraphDef, params: Params, windows: jax.Array) -> jax.Array:
+    net = nnx.merge(graphdef, params)
+    return jax.vmap(order_loss, (None, 0))(net, windows)
+
+
+def evaluate(
+    graphdef: nnx.GraphDef, params: Params, batches: Iterable[np.ndarray]
+) -> tuple[float, float]:
+    """Mean loss over batches of windows, and its standard error over windows, nats per order."""
+    means = [
+        np.asarray(_position_losses(graphdef, params, jnp.asarray(windows, jnp.int32))).mean(1)
+        for windows in batches
+    ]
+    losses = np.concatenate(means)
+    return float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))

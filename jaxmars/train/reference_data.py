@@ -11,21 +11,23 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxmars.agents.reference import ReferenceParams
+from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.sim.reference_market import (
     WARM_UP_SECONDS,
     Session,
-    run_flow,
     run_session,
     start_session,
 )
+from jaxmars.sim.rollout import record
 from jaxmars.tokens.bins import Converters
+from jaxmars.tokens.domain import Domain, flow_domain
 from jaxmars.tokens.quantities import fit_converters, quantities
 from jaxmars.tokens.window import final_rows
 
 EVENTS_PER_CALL = 1024
 FIT_SEED_SHIFT = 1_000_003  # bins are fitted on other sessions than those trained on
+FIT_ROUNDS = 4  # calls per session that bins are fitted on
 WARM_UP_EVENTS = 8192  # about half an hour at 280 orders a minute
 
 
@@ -49,9 +51,10 @@ def _run(keys, sessions, params, tables, cfg):
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _flow_quantities(keys, markets, params, cfg):
-    run = functools.partial(run_flow, cfg=cfg, num_events=EVENTS_PER_CALL)
-    markets, (events, snapshots) = jax.vmap(run, (0, 0, None))(keys, markets, params)
-    return markets, jax.vmap(functools.partial(quantities, cfg))(events, snapshots)
+    agents = (reference_agent(cfg.lot_size),)
+    run = functools.partial(record, agents=agents, cfg=cfg, num_events=EVENTS_PER_CALL)
+    markets, (events, snapshots) = jax.vmap(run, (0, 0, None))(keys, markets, (params,))
+    return markets, jax.vmap(functools.partial(quantities, cfg))(events, snapshots), snapshots
 
 
 def fit_reference_bins(
@@ -60,16 +63,22 @@ def fit_reference_bins(
     model: OrderModelConfig,
     params: ReferenceParams,
     plan: ReferencePlan,
-) -> Converters:
-    """Bins for a model from sessions of the reference market that are not trained on."""
+) -> tuple[Converters, Domain]:
+    """Bins for a model, and its domain, from sessions that are not trained on."""
     keys = jax.random.split(jax.random.key(seed + FIT_SEED_SHIFT), plan.sessions)
     markets = _open(keys, params, market).market
-    found = []
-    for call in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + plan.rounds):
-        markets, batch = _flow_quantities(keys, markets, params, market)
+    found, books = [], []
+    for call in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + FIT_ROUNDS):
+        markets, batch, snapshots = _flow_quantities(keys, markets, params, market)
         if call * EVENTS_PER_CALL >= WARM_UP_EVENTS:
             found.append(jax.tree.map(np.asarray, batch))
-    return fit_converters(jax.tree.map(lambda *x: np.concatenate(x), *found), model)
+            books.append(jax.tree.map(np.asarray, snapshots))
+    stack = lambda parts: jax.tree.map(
+        lambda *x: np.concatenate([y.reshape(-1, *y.shape[2:]) for y in x]), *parts
+    )
+    together = stack(found)
+    converters = fit_converters(together, model)
+    return converters, flow_domain(converters, stack(books), together)
 
 
 def reference_rows(
@@ -116,4 +125,3 @@ def windows_of(
     order = rng.permutation(len(pieces))
     for first in range(0, len(order) - batch + 1, batch):
         yield np.stack([pieces[i] for i in order[first : first + batch]])
-

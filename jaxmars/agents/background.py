@@ -1,0 +1,137 @@
+"""The order model as the crowd: plan, wait, submit (release `BackgroundAgent`, spec 7.2).
+
+After each order of its own has been carried out the agent plans the next one: type, price, volume
+and interval slots from the model, values inside the slots from the bins, the price relative to the
+mid of that moment. It waits for the interval and submits, whatever has happened meanwhile.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxmars import clock
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, no_request
+from jaxmars.agents.policy import Cache, ContextPolicy
+from jaxmars.book import mid_price
+from jaxmars.config import MarketConfig, OrderModelConfig
+from jaxmars.tokens.bins import TokenTables, sample
+from jaxmars.tokens.order import TYPE_CANCEL, TYPE_SELL
+from jaxmars.tokens.window import History, push_event
+from jaxmars.types import Event, Kind, Params, Side, Status, Time
+
+ELAPSED = 4  # column of a row
+HALF_NANO = 500_000_000
+
+
+class BackgroundParams(NamedTuple):
+    """Everything traced that the agent needs."""
+
+    model: Params  # of the order model
+    tables: TokenTables
+    temperature: jax.Array | float  # [] float32, logits are divided by it
+
+
+class BackgroundState(NamedTuple):
+    """The agent's memory and its plan."""
+
+    history: History
+    cache: Cache  # of the context policy
+    plan: Request  # kind NONE before the first plan
+    wake: Time  # when the plan is submitted
+
+
+def background_agent(
+    graphdef: nnx.GraphDef,
+    model: OrderModelConfig,
+    market: MarketConfig,
+    policy: ContextPolicy,
+) -> Agent:
+    """The crowd driven by an order model.
+
+    Its `init` takes a `History` as memory. A logit that is not finite stops the agent for good and
+    sets `BAD_LOGITS`; an elapsed time outside the model's table is clipped and sets
+    `FEATURE_RANGE`.
+    """
+    latest = model.num_time_rows * model.seconds_per_row
+
+    def init(
+        params: BackgroundParams, key: jax.Array, view: MarketView, memory: History
+    ) -> tuple[BackgroundState, Time]:
+        del key
+        window, cache = policy.anchor(nnx.merge(graphdef, params.model), memory.window)
+        history = memory._replace(window=window)
+        return BackgroundState(history, cache, no_request(), view.time), view.time
+
+    def refresh(params: BackgroundParams, state: BackgroundState) -> BackgroundState:
+        net = nnx.merge(graphdef, params.model)
+        window, cache = policy.anchor(net, state.history.window)
+        return state._replace(history=state.history._replace(window=window), cache=cache)
+
+    def act(
+        params: BackgroundParams, key: jax.Array, state: BackgroundState, view: MarketView
+    ) -> Request:
+        del params, key, view
+        return state.plan
+
+    def update(
+        params: BackgroundParams,
+        key: jax.Array,
+        state: BackgroundState,
+        view: MarketView,
+        event: Event,
+        is_done: jax.Array,
+    ) -> Decision:
+        net = nnx.merge(graphdef, params.model)
+        history = state.history._replace(window=policy.make_room(state.history.window))
+        history = push_event(params.tables, market, history, event, view.l2)
+        hidden, cache = policy.read(net, history.window, state.cache)
+        uniforms = jax.random.uniform(key, (7,))
+        slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
+        mid = mid_price(view.l2, view.last_price)
+        plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
+        due = clock.choose(finite, clock.plus(view.time, gap), clock.never())
+        wake = clock.choose(is_done, due, state.wake)
+        plan = jax.tree.map(lambda new, old: jnp.where(is_done, new, old), plan, state.plan)
+        row = history.window.rows[jnp.maximum(history.window.count - 1, 0)]
+        outside = (row[ELAPSED] < 0) | (row[ELAPSED] >= latest)
+        status = jnp.where(finite | ~is_done, 0, jnp.int32(Status.BAD_LOGITS)) | jnp.where(
+            outside, jnp.int32(Status.FEATURE_RANGE), 0
+        )
+        return Decision(BackgroundState(history, cache, plan, wake), wake, status)
+
+    return Agent(init, act, update, refresh)
+
+
+def decode_order(
+    tables: TokenTables, slots: jax.Array, uniforms: jax.Array, mid: jax.Array
+) -> tuple[Request, Time]:
+    """An order and the wait before it from model slots.
+
+    Args:
+      tables: the model's bins.
+      slots: `[4]` int32 (type, price, volume, interval).
+      uniforms: `[3]` float32 for the values inside price, volume and interval bins.
+      mid: `[]` int32, ticks.
+
+    Returns:
+      The request and the wait. Price and size are rounded to the nearest integer, half to even.
+    """
+    kind, price, volume, interval = slots
+    offset = _rounded(*sample(tables.price_level, price, uniforms[0]))
+    size = _rounded(*sample(tables.pred_order_volume, volume, uniforms[1]))
+    wait = Time(*sample(tables.order_interval, interval, uniforms[2]))
+    request = Request(
+        kind=jnp.where(kind == TYPE_CANCEL, Kind.CANCEL, Kind.LIMIT).astype(jnp.int32),
+        side=jnp.where(kind == TYPE_SELL, Side.SELL, Side.BUY).astype(jnp.int32),
+        price=mid + offset,
+        size=size,
+    )
+    return request, wait
+
+
+def _rounded(whole: jax.Array, nano: jax.Array) -> jax.Array:
+    """whole + nano * 1e-9 to the nearest integer, ties to even."""
+    up = (nano > HALF_NANO) | ((nano == HALF_NANO) & (whole % 2 == 1))
+    return whole + up

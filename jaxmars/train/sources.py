@@ -1,0 +1,132 @@
+"""Where training windows come from: the reference market or a recorded day."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxmars.agents.reference import ReferenceParams
+from jaxmars.config import MarketConfig, OrderModelConfig
+from jaxmars.data import flow_until, lobster_flow, read_lobster
+from jaxmars.errors import InputError
+from jaxmars.sim.reference_market import reference_market
+from jaxmars.tokens.bins import Converters
+from jaxmars.tokens.domain import Domain, flow_domain
+from jaxmars.tokens.quantities import fit_converters, quantities
+from jaxmars.tokens.window import rows_of
+from jaxmars.train.reference_data import (
+    ReferencePlan,
+    fit_reference_bins,
+    reference_rows,
+    windows_of,
+)
+
+VALIDATION_GENERATION = 1_000_000  # never reached by training
+VALIDATION_SHARE = 0.1  # of the hours of a recorded day, at their end
+US_SESSION_SECONDS = 23_400  # 09:30 to 16:00
+UNITS_PER_CURRENCY = 10_000  # LOBSTER prices
+
+
+class Source(NamedTuple):
+    """Everything training needs to know of its data."""
+
+    text: str  # what it is
+    licence: str
+    market: MarketConfig
+    model: OrderModelConfig
+    converters: Converters
+    domain: Domain
+    training: Callable[[int, np.random.Generator], Iterator[np.ndarray]]
+    validation: Callable[[int], Iterator[np.ndarray]]
+    validation_batches: int
+
+
+def reference_source(seed: int, model: OrderModelConfig) -> Source:
+    """Endless fresh sessions of the reference market; bins from other sessions."""
+    market, params = reference_market(), ReferenceParams()
+    plan = ReferencePlan()
+    converters, domain = fit_reference_bins(seed, market, model, params, plan)
+    rows = functools.partial(reference_rows, seed, market=market, converters=converters)
+    rows = functools.partial(rows, params=params, plan=plan)
+
+    def training(batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        for generation in itertools.count():
+            yield from windows_of(rows(generation), model.num_max_orders, batch, rng)
+
+    def validation(batch: int) -> Iterator[np.ndarray]:
+        sessions = rows(VALIDATION_GENERATION)
+        return windows_of(sessions, model.num_max_orders, batch, np.random.default_rng(seed))
+
+    return Source(
+        text="the reference market with its default parameters (synthetic)",
+        licence="MIT, as the code that made them",
+        market=market,
+        model=model,
+        converters=converters,
+        domain=domain,
+        training=training,
+        validation=validation,
+        validation_batches=64,
+    )
+
+
+def lobster_source(
+    message: str, book: str, until: tuple[int, int], model: OrderModelConfig
+) -> Source:
+    """A recorded day up to a moment; its last tenth validates. Bins from the training part.
+
+    Raises:
+      InputError: too few orders before `until`.
+    """
+    data = read_lobster(message, book)
+    market = MarketConfig(
+        tick_size=data.tick / UNITS_PER_CURRENCY, lot_size=data.lot, levels=data.l2.size.shape[2]
+    )
+    flow = flow_until(lobster_flow(data), *until)
+    count = len(flow.event.kind)
+    split = int(count * (1 - VALIDATION_SHARE))
+    window = model.num_max_orders
+    if count - split < window + 1:
+        raise InputError(
+            f"{message} holds {count} orders up to the given time, expected at least "
+            f"{int((window + 1) / VALIDATION_SHARE) + 1} to train and validate a window of {window}"
+        )
+    part = lambda tree, cut: jax.tree.map(lambda x: x[cut], tree)
+    train_flow = part(flow, slice(0, split))
+    model = _with_session(model)
+    found = jax.jit(functools.partial(quantities, market))(*train_flow)
+    converters = fit_converters(found, model)
+    rows, final = jax.jit(functools.partial(rows_of, converters.tables(), market))(*flow)
+    rows, final = np.asarray(rows), np.asarray(final)
+    head = rows[:split][final[:split]]
+    tail = rows[split:][final[split:]]
+
+    def training(batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        while True:
+            starts = rng.integers(0, len(head) - window, batch)
+            yield np.stack([head[start : start + window + 1] for start in starts])
+
+    def validation(batch: int) -> Iterator[np.ndarray]:
+        return windows_of([tail], window, min(batch, len(tail) // window), np.random.default_rng(0))
+
+    return Source(
+        text=f"{message} up to second {until[0]} of the day, {count:,} orders",
+        licence="that of the recorded data",
+        market=market,
+        model=model,
+        converters=converters,
+        domain=flow_domain(converters, train_flow.l2, found),
+        training=training,
+        validation=validation,
+        validation_batches=64,
+    )
+
+
+def _with_session(model: OrderModelConfig) -> OrderModelConfig:
+    """The model with a time table long enough for a US session."""
+    rows = US_SESSION_SECONDS // model.seconds_per_row + 1
+    return dataclasses.replace(model, num_time_rows=max(rows, model.num_time_rows))
