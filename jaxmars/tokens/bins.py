@@ -378,12 +378,12 @@ def _pairs(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _nano_units(number: float) -> int:
     """The largest n whose n / 1e9, as float64, is at most `number`; exact for integers.
 
-    Floats below halfway to the next float round to `number`, so n is that halfway point in 1e-9
-    parts, rounded down. A plain floor would put 0.3 at 0.299999999.
+    Reals up to halfway to the next float round to `number`, so n is that halfway point in 1e-9
+    parts, rounded down. (No multiple of 1e-9 is itself halfway below 2**44.) A plain floor would
+    put 0.3 at 0.299999999.
     """
     if number.is_integer():
         return int(number) * NANO
     above, above_div = math.nextafter(number, math.inf).as_integer_ratio()
     here, here_div = number.as_integer_ratio()
-    units = (above * here_div + here * above_div) * NANO // (2 * here_div * above_div)
-    return units if units / NANO <= number else units - 1
+    return (above * here_div + here * above_div) * NANO // (2 * here_div * above_div)

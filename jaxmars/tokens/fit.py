@@ -81,14 +81,11 @@ def fit_edges(sample: np.ndarray, num_bins: int) -> np.ndarray:
 def _equal_cuts(rest: np.ndarray, pieces: int) -> list[float]:
     """Upper edges of `pieces` runs of equal count of sorted data, ties kept with their first."""
     cuts: list[float] = []
-    start = 0
+    start, last = 0, len(rest) - 1
     for left in range(pieces, 0, -1):
-        end = start + (len(rest) - start) // left
-        if end < len(rest):
-            past_ties = np.searchsorted(rest, rest[start], side="right")
-            end = min(max(end, int(past_ties)), len(rest) - 1)
-        cuts.append(float(rest[min(end, len(rest) - 1)]))
-        start = end
+        past_ties = int(np.searchsorted(rest, rest[min(start, last)], side="right"))
+        start = max(start + (len(rest) - start) // left, past_ties)
+        cuts.append(float(rest[min(start, last)]))
     return cuts
 
 

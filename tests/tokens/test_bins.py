@@ -20,6 +20,7 @@ from jaxmars.tokens.bins import BinConverter
 
 NANO = 10**9
 few = hypothesis.settings(max_examples=60, deadline=None)
+ONE, TWO = np.array([1.0]), np.array([0.5, 0.5])
 encode_all = jax.jit(jax.vmap(bins.encode, in_axes=(None, 0, 0)))
 sample_all = jax.jit(jax.vmap(bins.sample, in_axes=(None, 0, 0)))
 
@@ -234,7 +235,10 @@ def test_a_fitted_interval_closes_its_bin() -> None:
 )
 def test_device_encode_of_any_int32(edges: list[float]) -> None:
     x = np.array([*edges, -(2**31), 2**31 - 1, 0, 2**24 + 1, -(2**24) - 1], np.int32)
-    slots = encode_all(with_edges(edges).table(), jnp.asarray(x), jnp.zeros(x.shape, jnp.int32))
+    table = with_edges(edges).table()
+    assert not table.value_nano.any()
+    np.testing.assert_array_equal(table.value_whole[:, 0], edges[1:])
+    slots = encode_all(table, jnp.asarray(x), jnp.zeros(x.shape, jnp.int32))
     assert np.asarray(slots).tolist() == [oracle.encode(edges, float(v)) for v in x]
 
 
@@ -306,6 +310,14 @@ def test_device_sample_has_the_probabilities() -> None:
     assert np.asarray(tail[0]).tolist() == [11, 11]
 
 
+def test_a_cumulative_probability_belongs_to_the_next_value() -> None:
+    halves = BinConverter.from_arrays(np.array([0.0, 2.0]), [np.array([1.0, 2.0])], [TWO])
+    below = np.nextafter(np.float32(0.5), np.float32(0))
+    uniforms = jnp.array([0.0, below, 0.5, 1.0], jnp.float32)
+    whole, _ = sample_all(halves.table(), jnp.zeros(4, jnp.int32), uniforms)
+    assert np.asarray(whole).tolist() == [1, 1, 2, 2]
+
+
 def test_host_sample_has_the_probabilities() -> None:
     probs = np.array([0.2, 0.7, 0.1])
     converter = BinConverter.from_arrays(
@@ -341,9 +353,6 @@ def test_scaling_by_a_divisor_is_exact(ticks: list[int], unit: int) -> None:
 def test_scaling_refuses(factor: float) -> None:
     with pytest.raises(InputError, match="expected positive numbers"):
         with_edges([0.0, 1.0]).scaled(factor)
-
-
-ONE, TWO = np.array([1.0]), np.array([0.5, 0.5])
 
 
 @pytest.mark.parametrize(
