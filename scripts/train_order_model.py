@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxmars import __version__
+from jaxmars import __version__, devices
 from jaxmars.cli_values import clock_time
 from jaxmars.config import OrderModelConfig, TrainConfig
 from jaxmars.errors import InputError
@@ -85,6 +85,7 @@ def train(source: Source, cfg: TrainConfig, out: pathlib.Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    devices.use_all_cores()
     try:
         values = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)}
         cfg = TrainConfig(**values)

@@ -112,14 +112,29 @@ def book_from_levels(l2: L2, slots: int, agent_id: jax.Array) -> Book:
     return book_from_orders(slots, *flat, owner)
 
 
+def best_key(book: Book) -> jax.Array:
+    """Best signed price of both sides, `[2]` int32; `NO_KEY` for an empty side.
+
+    The largest size rides along because XLA:CPU reduces two operands in one vectorised pass, but
+    rewrites a lone minimum into windows that are not.
+    """
+    key = jnp.where(book.size > 0, book.key, NO_KEY)
+    best, largest = lax.reduce(
+        (key, book.size),
+        (jnp.int32(NO_KEY), jnp.int32(0)),
+        lambda a, b: (jnp.minimum(a[0], b[0]), jnp.maximum(a[1], b[1])),
+        (1,),
+    )
+    return jnp.where(largest > 0, best, NO_KEY)
+
+
 def l2_snapshot(book: Book, levels: int) -> L2:
     """The best `levels` price levels of both sides (release `LobSnapshot`).
 
     One fused pass per level: the volume at the current key and the next larger key.
     """
-    live = book.size > 0
-    key = jnp.where(live, book.key, NO_KEY)
-    current = key.min(1)
+    key = jnp.where(book.size > 0, book.key, NO_KEY)
+    current = best_key(book)
     prices, sizes = [], []
     for _ in range(levels):
         at = current[:, None]
@@ -138,7 +153,7 @@ def l2_snapshot(book: Book, levels: int) -> L2:
 
 def best_price(book: Book, side: jax.Array | int) -> jax.Array:
     """Best price of a side in ticks, `[]` int32; 0 if the side is empty."""
-    key = jnp.where(book.size > 0, book.key, NO_KEY).min(1)[side]
+    key = best_key(book)[side]
     return jnp.where(key == NO_KEY, 0, jnp.abs(key))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxmars import devices
 from jaxmars.config import TrainConfig
 from jaxmars.train.losses import mean_loss
 from jaxmars.types import Params
@@ -62,7 +63,7 @@ def fit(
       graphdef: of an `OrderNet`.
       params: its parameters.
       batches: windows `[batch, length + 1, 15]` int32.
-      cfg: the run.
+      cfg: the run; batches are divided over all devices.
       report: called every `cfg.report_every` steps with the progress and the parameters, which are
         given back to the next step: whoever wants to keep them copies them.
 
@@ -82,11 +83,18 @@ def fit(
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    state = jax.jit(tx.init)(params)
+    if cfg.batch % jax.device_count():
+        raise ValueError(
+            f"the batch of {cfg.batch} windows must be a multiple of the {jax.device_count()} devices"
+        )
+    params = jax.device_put(params, devices.everywhere())
+    state = jax.jit(tx.init, out_shardings=devices.everywhere())(params)
     begin = mark = time.perf_counter()
     losses, orders = [], 0
     for step, windows in enumerate(batches, start=1):
-        params, state, loss = train_step(params, state, jnp.asarray(windows, jnp.int32))
+        params, state, loss = train_step(
+            params, state, jax.device_put(np.asarray(windows, np.int32), devices.split())
+        )
         losses.append(loss)
         orders += windows.shape[0] * (windows.shape[1] - 1)
         if step % cfg.report_every == 0 or step == cfg.steps:

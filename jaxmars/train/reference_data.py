@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxmars import devices
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.sim.reference_market import (
@@ -65,7 +66,8 @@ def fit_reference_bins(
     plan: ReferencePlan,
 ) -> tuple[Converters, Domain]:
     """Bins for a model, and its domain, from sessions that are not trained on."""
-    keys = jax.random.split(jax.random.key(seed + FIT_SEED_SHIFT), plan.sessions)
+    key = jax.random.key(seed + FIT_SEED_SHIFT)
+    keys = jax.device_put(jax.random.split(key, plan.sessions), devices.split())
     markets = _open(keys, params, market).market
     found, books = [], []
     for call in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + FIT_ROUNDS):
@@ -91,7 +93,7 @@ def reference_rows(
 ) -> list[np.ndarray]:
     """Rows of one generation of sessions after their warm-up, one array `[rows, 15]` each."""
     key = jax.random.fold_in(jax.random.key(seed), generation)
-    keys = jax.random.split(key, plan.sessions)
+    keys = jax.device_put(jax.random.split(key, plan.sessions), devices.split())
     sessions = _open(keys, params, market)
     tables = converters.tables()
     rows, actions = [], []
