@@ -108,8 +108,14 @@ def book_from_levels(l2: L2, slots: int, agent_id: jax.Array) -> Book:
     levels = l2.size.shape[1]
     side = jnp.broadcast_to(jnp.arange(2, dtype=jnp.int32)[:, None], (2, levels))
     owner = jnp.broadcast_to(jnp.asarray(agent_id, jnp.int32), (2 * levels,))
-    flat = (x.reshape(-1) for x in (side, l2.price, l2.size, level_order_ids(levels)))
-    return book_from_orders(slots, *flat, owner)
+    return book_from_orders(
+        slots,
+        side.reshape(-1),
+        l2.price.reshape(-1),
+        l2.size.reshape(-1),
+        level_order_ids(levels).reshape(-1),
+        owner,
+    )
 
 
 def best_key(book: Book) -> jax.Array:
@@ -144,7 +150,7 @@ def l2_snapshot(book: Book, levels: int) -> L2:
             lambda a, b: (a[0] + b[0], jnp.minimum(a[1], b[1])),
             (1,),
         )
-        exists = current < NO_KEY
+        exists = current < following  # both are `NO_KEY` beyond the last level
         prices.append(jnp.where(exists, jnp.abs(current), 0))
         sizes.append(jnp.where(exists, volume, 0))
         current = following
