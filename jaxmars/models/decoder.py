@@ -40,7 +40,7 @@ class OrderNet(nnx.Module):
 
     Everything is unbatched: map over trajectories with `jax.vmap`. The layers' parameters are
     stacked, [num_layers, ...]; `encode` and `prefill` scan over them, `decode` unrolls them.
-    The dtype of the activations is that of the parameters.
+    The dtype of the activations is that of the parameters; a cache may have another one.
     """
 
     def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):

@@ -20,7 +20,8 @@ class Table(nnx.Module):
 
     def __call__(self, index: jax.Array) -> jax.Array:
         """Rows at `index` int32[...]: [..., width]."""
-        return self.weight[...].at[index].get(mode="clip")
+        rows = self.weight[...]
+        return rows[jnp.clip(index, 0, rows.shape[0] - 1)]
 
 
 class BookProjection(nnx.Module):
@@ -37,8 +38,12 @@ class BookProjection(nnx.Module):
 
 
 def split_index(index: jax.Array, cfg: OrderModelConfig) -> jax.Array:
-    """Order index int32[] to (type, price, volume, interval) slots, int32[4]."""
-    return jnp.stack(jnp.unravel_index(index, cfg.slot_shape)).astype(jnp.int32)
+    """Order index int32[] to (type, price, volume, interval) slots, int32[4].
+
+    An index outside [0, vocab) is clamped.
+    """
+    inside = jnp.clip(index, 0, cfg.vocab - 1)
+    return jnp.stack(jnp.unravel_index(inside, cfg.slot_shape)).astype(jnp.int32)
 
 
 def join_slots(slots: jax.Array, cfg: OrderModelConfig) -> jax.Array:

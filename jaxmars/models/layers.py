@@ -118,7 +118,8 @@ class Attention(nnx.Module):
         scores = jnp.einsum("kgd,kdw->kgw", query, keys, preferred_element_type=jnp.float32)
         scores = jnp.where(seen[None, None], scores, -jnp.inf)
         weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-        return self.out(jnp.einsum("kgw,kwd->kgd", weights, values).reshape(-1))
+        mixed = jnp.einsum("kgw,kwd->kgd", weights, values).astype(query.dtype)
+        return self.out(mixed.reshape(-1))
 
     def attend_causally(self, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
         """Every query of a sequence against the keys up to its own position.
