@@ -34,13 +34,15 @@ def resting_orders(book: Book, side: Side) -> list[RestingOrder]:
 def invariants(book: Book) -> jax.Array:
     """True if the book is sound, `[]` bool.
 
-    Checked: no negative size; totals equal the resting sizes; every volume ahead equals the sum
-    of the sizes that rank before it (so ranks are complete and unique); not crossed; distinct ids.
+    Checked: no negative size; totals equal the resting sizes; the sizes up to and including each
+    order add up to its volume ahead and its size (so ranks are complete and unique); a better
+    price ranks first; not crossed; distinct ids.
     """
     live = book.size > 0
     totals = book.size.sum(1, dtype=jnp.int32) == book.total
     first = book.ahead[:, None, :] < book.ahead[:, :, None]
-    ranked = jnp.where(first & live[:, None, :], book.size[:, None, :], 0).sum(2, dtype=jnp.int32)
+    upto = (book.ahead[:, None, :] <= book.ahead[:, :, None]) & live[:, None, :]
+    ranked = jnp.where(upto, book.size[:, None, :], 0).sum(2, dtype=jnp.int32)
     better = (book.key[:, None, :] < book.key[:, :, None]) & live[:, None, :] & live[:, :, None]
     key = jnp.where(live, book.key, NO_KEY).min(1)
     uncrossed = (key == NO_KEY).any() | (-key[0] < key[1])
@@ -49,7 +51,7 @@ def invariants(book: Book) -> jax.Array:
     return (
         (book.size >= 0).all()
         & totals.all()
-        & (jnp.where(live, ranked, book.ahead) == book.ahead).all()
+        & (~live | (ranked == book.ahead + book.size)).all()
         & (~better | first).all()
         & uncrossed
         & (same.sum() == flat.sum())
