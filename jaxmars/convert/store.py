@@ -11,7 +11,6 @@ A released folder has no manifest. Where there is one, every file it lists is ch
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -43,7 +42,7 @@ RELEASED_KEYS = (
     "num_max_orders",
 )
 MAX_JSON_BYTES = 1 << 20
-MAX_SIZE = 1 << 20  # largest integer a configuration may hold
+MAX_SIZE = 1 << 20  # largest integer config.json may hold
 FLOAT_TYPES = ("F32", "F16", "BF16", "F64")
 
 _HASHED = (CONFIG_FILE, TENSOR_FILE, CONVERTER_FILE)
@@ -203,16 +202,14 @@ def file_hash(path: pathlib.Path) -> str:
 
 def _check_value(path: pathlib.Path, key: str, value: Any, kind: type) -> None:
     """One value of config.json against the type of its field."""
-    wanted = {int: "an integer", float: "a number in [0, 1)", str: "a string"}[kind]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    wanted = {int: f"an integer in [1, {MAX_SIZE}]", float: "a number in [0, 1)", str: "a string"}
     right = {
-        int: is_number and isinstance(value, int) and abs(value) <= MAX_SIZE,
-        float: is_number and math.isfinite(value) and 0 <= value < 1,
-        str: isinstance(value, str),
-    }[kind]
-    if not right:
-        limit = f" of at most {MAX_SIZE}" if kind is int else ""
-        raise InputError(f"{path}: {key} is {value!r:.80}, expected {wanted}{limit}")
+        int: type(value) is int and 1 <= value <= MAX_SIZE,
+        float: type(value) in (int, float) and 0 <= value < 1,
+        str: type(value) is str,
+    }
+    if not right[kind]:
+        raise InputError(f"{path}: {key} is {value!r:.80}, expected {wanted[kind]}")
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -1,39 +1,23 @@
 """The decoder: cached decoding against the full forward, batching, gradients, compilation."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from oracles.tiny_models import random_model
 
 from jaxmars.config import OrderModelConfig
 from jaxmars.models import OrderModel, OrderNet, init_cache
-from jaxmars.models.order_model import shape_of
 
 TINY = OrderModelConfig.tiny()
 TOLERANCE = 1e-4
 DIFFERENCE = 1e-3  # length of the step of the finite difference
 WINDOW = 16
-STD = 0.15  # of the weights
 
 encode = jax.jit(lambda net, rows: net.encode(rows))
 prefill = jax.jit(lambda net, rows: net.prefill(rows))
 decode = jax.jit(lambda net, row, position, cache: net.decode(row, position, cache))
-
-
-def make_model(**changes: object) -> OrderModel:
-    """A tiny model of loud weights: every part of every layer changes the output."""
-    cfg = dataclasses.replace(TINY, num_max_orders=WINDOW, **changes)
-    graphdef, template = shape_of(cfg)
-    rng = np.random.default_rng(1)
-
-    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        mean = 1.0 if "norm" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(rng.normal(mean, STD, leaf.shape), jnp.float32)
-
-    return OrderModel(cfg, graphdef, jax.tree_util.tree_map_with_path(fill, template))
 
 
 def make_rows(cfg: OrderModelConfig, key: jax.Array, *shape: int) -> jax.Array:
@@ -47,7 +31,7 @@ def make_rows(cfg: OrderModelConfig, key: jax.Array, *shape: int) -> jax.Array:
 
 @pytest.fixture(scope="module", params=[1, 2], ids="kv_heads_{}".format)
 def net(request: pytest.FixtureRequest) -> OrderNet:
-    return make_model(num_kv_heads=request.param).net()
+    return random_model(num_max_orders=WINDOW, num_kv_heads=request.param).net()
 
 
 @pytest.fixture
@@ -144,7 +128,7 @@ def test_layers_taken_outside_are_the_layers_taken_inside(net: OrderNet, rows: j
 
 @pytest.mark.parametrize("head", ["joint", "factored"])
 def test_gradients_reach_every_parameter_and_match_differences(head: str, key: jax.Array):
-    model = make_model(head=head, num_kv_heads=2, num_ratio_rows=11)
+    model = random_model(num_max_orders=WINDOW, head=head, num_kv_heads=2, num_ratio_rows=11)
     windows = make_rows(TINY, key, 2, WINDOW)
     targets = jnp.asarray([[0, 1, 2, 3], [2, 7, 5, 0]], jnp.int32)
 
@@ -173,7 +157,7 @@ def test_gradients_reach_every_parameter_and_match_differences(head: str, key: j
 
 
 def test_second_calls_do_not_compile(rows: jax.Array):
-    model = make_model()
+    model = random_model(num_max_orders=WINDOW)
     traces = []
 
     @jax.jit
@@ -188,7 +172,7 @@ def test_second_calls_do_not_compile(rows: jax.Array):
 
 
 def test_bfloat16_parameters_give_nearby_states(rows: jax.Array):
-    model = make_model()
+    model = random_model(num_max_orders=WINDOW)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model.params)
     narrow = nnx.merge(model.graphdef, half)
     hidden = encode(narrow, rows)
@@ -202,7 +186,7 @@ def test_bfloat16_parameters_give_nearby_states(rows: jax.Array):
 
 @pytest.mark.parametrize("shape", [(WINDOW + 1, 15), (4, 14), (2, 4, 15)])
 def test_wrong_feature_shapes_are_named(shape: tuple[int, ...]):
-    net = make_model().net()
+    net = random_model(num_max_orders=WINDOW).net()
     with pytest.raises(ValueError, match=r"features must be \[length <= 16, 15\], got \["):
         encode(net, jnp.zeros(shape, jnp.int32))
 
@@ -215,7 +199,7 @@ def test_rows_never_trained_add_nothing(rows: jax.Array):
 
 
 def test_changes_are_clipped_and_other_indices_clamped(rows: jax.Array):
-    net = make_model(num_ratio_rows=11).net()
+    net = random_model(num_max_orders=WINDOW, num_ratio_rows=11).net()
     row = rows[0]
     last = row.at[0].set(TINY.vocab - 1)
     pairs = [
@@ -233,7 +217,7 @@ def test_changes_are_clipped_and_other_indices_clamped(rows: jax.Array):
 
 @pytest.mark.parametrize("rows_used", [0, 11])
 def test_ratio_columns_count_only_with_ratio_tables(rows: jax.Array, rows_used: int):
-    net = make_model(num_ratio_rows=rows_used).net()
+    net = random_model(num_max_orders=WINDOW, num_ratio_rows=rows_used).net()
     for column in (1, 2):
         other = rows[0].at[column].set((rows[0, column] + 1) % 10)
         moved = float(jnp.abs(net.embedding(rows[0]) - net.embedding(other)).max())

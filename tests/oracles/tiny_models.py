@@ -1,0 +1,26 @@
+"""Tiny models with random weights, made without compiling anything."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmars.config import OrderModelConfig
+from jaxmars.models import OrderModel
+from jaxmars.models.order_model import shape_of
+
+STD = 0.15  # of the weights: large enough that every part of every layer changes the output
+
+
+def random_model(**changes: object) -> OrderModel:
+    """`OrderModelConfig.tiny()` with `changes`; normal weights, norms around one."""
+    cfg = dataclasses.replace(OrderModelConfig.tiny(), **changes)
+    graphdef, template = shape_of(cfg)
+    rng = np.random.default_rng(1)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        mean = 1.0 if "norm" in jax.tree_util.keystr(path) else 0.0
+        return jnp.asarray(rng.normal(mean, STD, leaf.shape), jnp.float32)
+
+    return OrderModel(cfg, graphdef, jax.tree_util.tree_map_with_path(fill, template))
