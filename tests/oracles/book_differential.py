@@ -35,30 +35,32 @@ class Mix:
 
     Attributes:
       weights: how often each maker of `_Maker` is called.
-      ticks: limit prices lie within this many ticks of `MID`.
+      ticks: limit prices lie up to this many ticks on the order's own side of `MID`.
+      overlap: and up to this many on the other; the larger, the more they trade.
       max_size: largest usual size, shares.
     """
 
     weights: Mapping[str, float]
     ticks: int
+    overlap: int
     max_size: int
 
 
 MIXES = {
-    "steady": Mix({"limit": 50, "cancel": 35, "partial": 8, "market": 7}, ticks=20, max_size=500),
-    "sweeps": Mix({"limit": 60, "sweep": 20, "market": 12, "cancel": 8}, ticks=8, max_size=60),
-    "crowded": Mix({"limit": 85, "cancel": 6, "market": 5, "sweep": 4}, ticks=4, max_size=9),
+    "steady": Mix({"limit": 54, "cancel": 34, "partial": 8, "market": 4}, 20, 1, 500),
+    "sweeps": Mix({"limit": 60, "sweep": 20, "market": 12, "cancel": 8}, 8, 3, 60),
+    "crowded": Mix({"limit": 85, "cancel": 6, "market": 5, "sweep": 4}, 4, 1, 9),
     "faulty": Mix(
         {
             "limit": 40, "cancel": 14, "partial": 8, "market": 6, "sweep": 4, "unknown": 4,
             "foreign": 3, "wrong_side": 3, "too_large": 4, "duplicate": 4, "bad_kind": 2,
             "bad_side": 2, "bad_price": 3, "bad_size": 3, "nothing": 2,
         },
-        ticks=6, max_size=50,
+        6, 2, 50,
     ),
     "huge": Mix(
         {"limit": 30, "giant": 30, "cancel": 20, "partial": 10, "sweep": 5, "market": 5},
-        ticks=6, max_size=2**30,
+        6, 2, 2**30,
     ),
 }  # fmt: skip
 
@@ -77,11 +79,11 @@ class _Maker:
 
     def limit(self) -> Message:
         side = self.side()
-        return (Kind.LIMIT, side, self.price(), self.size(), self.id(), self.owner())
+        return (Kind.LIMIT, side, self.price(side), self.size(), self.id(), self.owner())
 
     def giant(self) -> Message:
-        size = MAX_VOLUME - self.rng.randrange(3)
-        return (Kind.LIMIT, self.side(), self.price(), size, self.id(), self.owner())
+        kind, side, price, _, order_id, agent_id = self.limit()
+        return (kind, side, price, MAX_VOLUME - self.rng.randrange(3), order_id, agent_id)
 
     def sweep(self) -> Message:
         side = self.side()
@@ -115,7 +117,7 @@ class _Maker:
 
     def duplicate(self) -> Message:
         kind = self.rng.choice((Kind.LIMIT, Kind.MARKET))
-        return (kind, self.side(), self.price(), self.size(), self.cancel()[4], self.owner())
+        return (kind, *self.limit()[1:4], self.cancel()[4], self.owner())
 
     def bad_kind(self) -> Message:
         return (self.rng.choice(BAD_KINDS), *self.limit()[1:])
@@ -134,13 +136,14 @@ class _Maker:
         return (*message[:3], self.rng.choice(BAD_SIZES), *message[4:])
 
     def nothing(self) -> Message:
-        return (Kind.NONE, self.rng.choice((0, 1, 5)), self.price(), self.size(), 0, 0)
+        return (Kind.NONE, self.rng.choice((0, 1, 5)), *self.limit()[2:])
 
     def side(self) -> int:
         return self.rng.getrandbits(1)
 
-    def price(self) -> int:
-        return MID + self.rng.randint(-self.mix.ticks, self.mix.ticks)
+    def price(self, side: int) -> int:
+        beyond = self.rng.randint(-self.mix.ticks, self.mix.overlap)
+        return MID + (beyond if side == Side.BUY else -beyond)
 
     def size(self) -> int:
         return self.rng.randint(1, self.mix.max_size)
