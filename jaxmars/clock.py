@@ -39,7 +39,7 @@ def plus(a: Time, b: Time) -> Time:
     """a + b. A sum past the last representable second stays at `never`."""
     over = b.nsec >= NANOS - a.nsec
     nsec = jnp.where(over, a.nsec - (NANOS - b.nsec), a.nsec + b.nsec)
-    room = NEVER_SEC - 1 - a.sec
+    room = NEVER_SEC - 1 - jnp.maximum(a.sec, 0) - over
     late = b.sec > room
     return Time(jnp.where(late, NEVER_SEC, a.sec + b.sec + over), jnp.where(late, 0, nsec))
 

@@ -201,9 +201,11 @@ def change_to_open(mid: jax.Array, open_price: jax.Array) -> jax.Array:
 
 
 def _elapsed(cfg: MarketConfig, open_time: Time, time: Time) -> jax.Array:
-    """Whole seconds since the first record, `[]` int32, less the break (spec step 3)."""
+    """Seconds since the first record less the break, truncated toward zero, `[]` int32 (step 3)."""
     late = time.sec >= cfg.late_hour * 3600
-    return clock.minus(time, open_time).sec - jnp.where(late, cfg.late_shift, 0)
+    since = clock.minus(time, open_time)
+    whole = since.sec - jnp.where(late, cfg.late_shift, 0)
+    return whole + ((whole < 0) & (since.nsec > 0))
 
 
 def _ratio_slots(event: Event, size: jax.Array, before: L2) -> tuple[jax.Array, jax.Array]:

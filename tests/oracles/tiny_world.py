@@ -1,0 +1,198 @@
+"""Small markets, bins and models that several tests share."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmars import clock
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep
+from jaxmars.book import apply_order, init_book, l2_snapshot
+from jaxmars.config import OrderModelConfig
+from jaxmars.models import OrderModel
+from jaxmars.models.order_model import shape_of
+from jaxmars.tokens.bins import BinConverter, Converters
+from jaxmars.types import L2, Event, Kind, Order, Params, Side, Time
+
+OPEN = 34_200  # seconds, 09:30
+PRICE = 1_000  # ticks
+LEVELS = 10
+STD = 0.15  # of the weights of a loud model
+NANO = 10**9
+
+
+def bins_of(edges: Sequence[float]) -> BinConverter:
+    """Bins that decode to their upper edge."""
+    uppers = [np.array([edge], np.float64) for edge in edges[1:]]
+    return BinConverter.from_arrays(np.array(edges), uppers, [np.ones(1)] * len(uppers))
+
+
+def tiny_converters() -> Converters:
+    """Bins for `OrderModelConfig.tiny()`: a lively market around the mid."""
+    sizes = bins_of(range(0, 900, 100))
+    return Converters(
+        price_level=bins_of(range(-4, 5)),
+        order_volume=sizes,
+        pred_order_volume=sizes,
+        order_interval=bins_of([-1, 0, 0.3, 0.7, 1.5]),
+        lob_volume=bins_of([0, 100, 200, 400, 700, 1100, 1600, 2500, 4000]),
+    )
+
+
+def loud_model(cfg: OrderModelConfig, seed: int = 1) -> OrderModel:
+    """A random model whose every weight changes the output."""
+    graphdef, template = shape_of(cfg)
+    rng = np.random.default_rng(seed)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        mean = 1.0 if "norm" in jax.tree_util.keystr(path) else 0.0
+        return jnp.asarray(rng.normal(mean, STD, leaf.shape), jnp.float32)
+
+    params = jax.tree_util.tree_map_with_path(fill, template)
+    return OrderModel(cfg, graphdef, params, tiny_converters())
+
+
+def replay(slots: int, times: Time, orders: Order) -> tuple[Event, L2]:
+    """Sends stacked orders `[T]` through an empty book."""
+
+    def one(carry: tuple, item: tuple[Time, Order]) -> tuple:
+        book, last = carry
+        time, order = item
+        book, fills = apply_order(book, order)
+        l2 = l2_snapshot(book, LEVELS)
+        last = jnp.where(fills.filled > 0, fills.last_price, last)
+        event = Event(
+            time=time,
+            kind=order.kind,
+            side=order.side,
+            price=fills.price,
+            size=order.size,
+            order_id=order.order_id,
+            agent_id=order.agent_id,
+            filled=fills.filled,
+            first_price=fills.first_price,
+            last_price=last,
+            best_bid=l2.price[0, 0],
+            best_ask=l2.price[1, 0],
+            status=fills.status,
+        )
+        return (book, last), (event, l2)
+
+    return jax.lax.scan(one, (init_book(slots), jnp.int32(0)), (times, orders))[1]
+
+
+def time_of(nanoseconds: np.ndarray) -> Time:
+    """A stacked `Time` from nanoseconds since midnight."""
+    sec, nsec = np.divmod(np.asarray(nanoseconds, np.int64), NANO)
+    return Time(jnp.asarray(sec, jnp.int32), jnp.asarray(nsec, jnp.int32))
+
+
+def wild_orders(rng: np.random.Generator, count: int, start: int) -> tuple[Time, Order]:
+    """Orders of three owners with many equal times, cancels in a row, and bad ones among them.
+
+    Args:
+      rng: source of everything.
+      count: number of orders.
+      start: nanoseconds since midnight of the first.
+    """
+    rows: list[list[int]] = []
+    now, times = start, []
+    base = int(rng.integers(500, 2_000))
+    for i in range(count):
+        again = rows and rows[-1][0] == Kind.CANCEL and rng.random() < 0.5
+        now += 0 if again or rng.random() < 0.3 else int(rng.exponential(1.2) * NANO) + 1
+        kind = rng.choice([Kind.NONE, Kind.LIMIT, Kind.CANCEL], p=[0.05, 0.65, 0.3])
+        row = [
+            int(kind),
+            int(rng.integers(0, 2)),
+            base + int(rng.integers(-4, 5)) + i // 100,
+            int(rng.choice([0, 100, 300, 900, 1_900], p=[0.02, 0.3, 0.3, 0.3, 0.08])),
+            i,
+            int(rng.integers(0, 3)),
+        ]
+        known = [r for r in rows[-15:] if r[0] == Kind.LIMIT]
+        if again or (kind == Kind.CANCEL and known):
+            name = rows[-1] if again else known[int(rng.integers(0, len(known)))]
+            row = [int(Kind.CANCEL), name[1], 0, int(rng.choice([50, 100])), name[4], name[5]]
+        times.append(now)
+        rows.append(row)
+    return time_of(np.array(times)), Order(*jnp.asarray(rows, jnp.int32).T)
+
+
+class Script(NamedTuple):
+    """What a scripted agent does: wake-ups in seconds and a request at each."""
+
+    wake: jax.Array  # [n] int32, seconds; the agent stops after the last
+    request: Request  # [n]
+
+
+class ScriptState(NamedTuple):
+    """Where in its script an agent is."""
+
+    turn: jax.Array  # [] int32
+    wake: Time
+
+
+def script(*steps: tuple[int, int, int, int, int]) -> Script:
+    """A script from (second, kind, side, price, size)."""
+    wake, *request = jnp.asarray(steps, jnp.int32).T
+    return Script(wake, Request(*request))
+
+
+def scripted_agent() -> Agent:
+    """An agent that does what its parameters, a `Script`, say."""
+
+    def wake_at(params: Script, turn: jax.Array) -> Time:
+        last = params.wake.shape[0] - 1
+        return clock.choose(
+            turn <= last, clock.make_time(params.wake[jnp.minimum(turn, last)]), clock.never()
+        )
+
+    def init(
+        params: Script, key: jax.Array, view: MarketView, memory: None
+    ) -> tuple[ScriptState, Time]:
+        turn = jnp.zeros((), jnp.int32)
+        wake = wake_at(params, turn)
+        return ScriptState(turn, wake), wake
+
+    def act(params: Script, key: jax.Array, state: ScriptState, view: MarketView) -> Request:
+        return jax.tree.map(lambda x: x[state.turn], params.request)
+
+    def update(
+        params: Script,
+        key: jax.Array,
+        state: ScriptState,
+        view: MarketView,
+        event: Event,
+        is_done: jax.Array,
+    ) -> Decision:
+        turn = state.turn + is_done
+        wake = wake_at(params, turn)
+        return decide(ScriptState(turn, wake), wake)
+
+    return Agent(init, act, update, keep)
+
+
+def limit(second: int, side: Side, price: int, size: int) -> tuple[int, int, int, int, int]:
+    """One step of a script: a limit order."""
+    return second, Kind.LIMIT, side, price, size
+
+
+def cancel(second: int, price: int, size: int) -> tuple[int, int, int, int, int]:
+    """One step of a script: a cancel of own orders nearest to a price."""
+    return second, Kind.CANCEL, Side.BUY, price, size
+
+
+def nothing(second: int) -> tuple[int, int, int, int, int]:
+    """One step of a script: a wake-up without an order."""
+    return second, Kind.NONE, Side.BUY, 0, 0
+
+
+def rows_equal(a: Params, b: Params) -> bool:
+    """Whether two pytrees of arrays are equal bit for bit."""
+    return all(
+        np.array_equal(np.asarray(x), np.asarray(y), equal_nan=x.dtype.kind == "f")
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
