@@ -39,7 +39,8 @@ class OrderNet(nnx.Module):
     """Order rows to hidden states; `head` turns a hidden state into the next order.
 
     Everything is unbatched: map over trajectories with `jax.vmap`. The layers' parameters are
-    stacked, [num_layers, ...]; `encode` and `prefill` scan over them, `decode` unrolls them.
+    stacked, [num_layers, ...]; `encode` and `prefill` scan over them, `decode` unrolls them. A scan
+    over `decode` should be given `unstack()`, see there.
     The dtype of the activations is that of the parameters; a cache may have another one.
     """
 
@@ -50,6 +51,7 @@ class OrderNet(nnx.Module):
         keys = jax.random.split(rngs.params(), cfg.num_layers)
         stacked = jax.vmap(lambda key: nnx.split(Block(cfg, rngs=nnx.Rngs(key)))[1])(keys)
         self.layers = nnx.merge(graphdef, stacked)
+        self.unstacked = nnx.List([])
         self.norm = RMSNorm(cfg.emb_dim)
         self.head = HEADS[cfg.head](cfg, rngs=rngs)
 
@@ -82,11 +84,7 @@ class OrderNet(nnx.Module):
         return hidden, KVCache(tuple(keys), tuple(values))
 
     def decode(
-        self,
-        row: jax.Array,
-        position: jax.Array,
-        cache: KVCache,
-        layers: tuple[Block, ...] | None = None,
+        self, row: jax.Array, position: jax.Array, cache: KVCache
     ) -> tuple[jax.Array, KVCache]:
         """Adds one order to the context, or overwrites the one at `position`.
 
@@ -95,7 +93,6 @@ class OrderNet(nnx.Module):
           position: int32[], slot to write, in [0, `cfg.num_max_orders`); slots after it are not
             read, so writing an old slot again takes back everything that followed it.
           cache: what `prefill` or an earlier `decode` returned.
-          layers: `layer_list()`, to be taken outside a scan over `decode`; by default here.
 
         Returns:
           (hidden float32[d], cache).
@@ -103,11 +100,23 @@ class OrderNet(nnx.Module):
         x = self.embedding(row)
         rope = rotation(position, self.cfg.head_dim)
         new_keys, new_values = [], []
-        for layer, k, v in zip(layers or self.layer_list(), cache.k, cache.v, strict=True):
+        for layer, k, v in zip(self.unstacked or self.layer_list(), cache.k, cache.v, strict=True):
             x, k, v = layer.decode(x, position, rope, k, v)
             new_keys.append(k)
             new_values.append(v)
         return self.norm(x), KVCache(tuple(new_keys), tuple(new_values))
+
+    def unstack(self) -> "OrderNet":
+        """The same network with the layers' parameters sliced apart for `decode`.
+
+        Call it outside a scan over `decode`: the slices are copies, and inside they are made again
+        for every order. On 2 CPU cores the built-in model decodes 3.1 times as fast with it for one
+        trajectory, 1.4 times for 8 and 1.1 times for 128.
+        """
+        graphdef, state = nnx.split(self)
+        net = nnx.merge(graphdef, state)
+        net.unstacked = nnx.List(self.layer_list())
+        return net
 
     def layer_list(self) -> tuple[Block, ...]:
         """The layers one by one, each with its slice of the stacked parameters."""

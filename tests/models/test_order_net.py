@@ -8,7 +8,7 @@ from flax import nnx
 from oracles.tiny_models import random_model
 
 from jaxmars.config import OrderModelConfig
-from jaxmars.models import OrderModel, OrderNet, init_cache
+from jaxmars.models import KVCache, OrderModel, OrderNet, init_cache
 
 TINY = OrderModelConfig.tiny()
 TOLERANCE = 1e-4
@@ -42,11 +42,10 @@ def rows(key: jax.Array) -> jax.Array:
 @jax.jit
 def decode_all(net: OrderNet, rows: jax.Array) -> tuple[jax.Array, object]:
     """Decodes row after row from an empty cache."""
-    layers = net.layer_list()
+    net = net.unstack()
 
-    def step(cache, inputs):
-        row, position = inputs
-        hidden, cache = net.decode(row, position, cache, layers)
+    def step(cache: KVCache, inputs: tuple[jax.Array, jax.Array]) -> tuple[KVCache, jax.Array]:
+        hidden, cache = net.decode(*inputs, cache)
         return cache, hidden
 
     cache, hidden = jax.lax.scan(step, init_cache(net.cfg), (rows, jnp.arange(rows.shape[0])))
@@ -118,12 +117,12 @@ def test_mapped_decode_is_the_loop_over_trajectories(net: OrderNet, key: jax.Arr
         )
 
 
-def test_layers_taken_outside_are_the_layers_taken_inside(net: OrderNet, rows: jax.Array):
-    _, cache = prefill(net, rows[:4])
-    inside, _ = decode(net, rows[4], jnp.int32(4), cache)
-    given = jax.jit(lambda net, *inputs: net.decode(*inputs, net.layer_list()))
-    outside, _ = given(net, rows[4], jnp.int32(4), cache)
-    np.testing.assert_array_equal(inside, outside)
+def test_unstacked_layers_change_nothing(net: OrderNet, rows: jax.Array):
+    _, cache = prefill(net, rows[:9])
+    plain, _ = decode(net, rows[4], jnp.int32(4), cache)
+    unstacked, _ = decode(net.unstack(), rows[4], jnp.int32(4), cache)
+    np.testing.assert_allclose(unstacked, plain, atol=1e-6)
+    np.testing.assert_array_equal(encode(net.unstack(), rows), encode(net, rows))
 
 
 @pytest.mark.parametrize("head", ["joint", "factored"])
