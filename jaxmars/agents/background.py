@@ -84,8 +84,7 @@ def background_agent(
         is_done: jax.Array,
     ) -> Decision:
         net = nnx.merge(graphdef, params.model)
-        history = state.history._replace(window=policy.make_room(state.history.window))
-        history = push_event(params.tables, market, history, event, view.l2)
+        history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
         hidden, cache = policy.read(net, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
         slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)

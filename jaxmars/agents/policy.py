@@ -14,7 +14,7 @@ from jax import lax
 
 from jaxmars.config import OrderModelConfig
 from jaxmars.models.decoder import OrderNet
-from jaxmars.tokens.window import Window, keep_last, slide
+from jaxmars.tokens.window import Put, Window, keep_last, put, put_sliding
 
 Cache = Any  # a pytree
 
@@ -26,8 +26,8 @@ class ContextPolicy(NamedTuple):
     """Orders between two calls of `anchor`."""
     anchor: Callable[[OrderNet, Window], tuple[Window, Cache]]
     """(net, window) -> window with room for `segment` orders, cache of it."""
-    make_room: Callable[[Window], Window]
-    """Window before an order is added."""
+    put: Put
+    """How the row of an order enters the window."""
     read: Callable[[OrderNet, Window, Cache], tuple[jax.Array, Cache]]
     """(net, window, cache) -> hidden state after the last order, `[d]`; cache with it. Reading
     twice, or after the last row was rewritten, is fine."""
@@ -49,7 +49,7 @@ def exact(segment: int) -> ContextPolicy:
         last = jnp.maximum(window.count - 1, 0)
         return lax.dynamic_index_in_dim(hidden, last, 0, keepdims=False), cache
 
-    return ContextPolicy(segment, anchor, slide, read)
+    return ContextPolicy(segment, anchor, put_sliding, read)
 
 
 def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
@@ -73,12 +73,9 @@ def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
         _, cache = net.prefill(window.rows[:kept])
         return window, cache
 
-    def make_room(window: Window) -> Window:
-        return window
-
     def read(net: OrderNet, window: Window, cache: Cache) -> tuple[jax.Array, Cache]:
         last = jnp.maximum(window.count - 1, 0)
         row = lax.dynamic_index_in_dim(window.rows, last, 0, keepdims=False)
         return net.decode(row, last, cache)
 
-    return ContextPolicy(growth, anchor, make_room, read)
+    return ContextPolicy(growth, anchor, put, read)

@@ -1,5 +1,6 @@
 """The rolling window of order rows that a model reads."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,14 +18,18 @@ from jaxmars.tokens.order import (
     advance,
     init_features,
 )
-from jaxmars.types import L2, Event
+from jaxmars.types import L2, Event, Time
 
 
 class Window(NamedTuple):
     """The most recent rows, oldest first; entries at and after `count` mean nothing."""
 
     rows: jax.Array  # [window, 15] int32
-    count: jax.Array  # [] int32, rows in use
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  [] int32, rows in use
+
+
+Put = Callable[[Window, jax.Array, jax.Array], Window]
+"""(window, row, action) -> window with the row in it, as the action says."""
 
 
 class History(NamedTuple):
@@ -38,14 +43,6 @@ def init_history(window: int, levels: int) -> History:
     """No orders yet."""
     rows = jnp.zeros((window, NUM_FEATURES), jnp.int32)
     return History(init_features(levels), Window(rows, jnp.zeros((), jnp.int32)))
-
-
-def slide(window: Window) -> Window:
-    """Drops the oldest row if the window is full."""
-    size = window.rows.shape[0]
-    full = window.count == size
-    rows = jnp.where(full, jnp.roll(window.rows, -1, axis=0), window.rows)
-    return Window(rows, window.count - full)
 
 
 def keep_last(window: Window, num_rows: int) -> Window:
@@ -68,18 +65,36 @@ def put(window: Window, row: jax.Array, action: jax.Array) -> Window:
     return Window(rows, jnp.minimum(window.count + (action == APPEND), last + 1))
 
 
+def put_sliding(window: Window, row: jax.Array, action: jax.Array) -> Window:
+    """`put` that drops the oldest row of a full window, but only where a row is appended."""
+    drop = (action == APPEND) & (window.count == window.rows.shape[0])
+    rows = jnp.where(drop, jnp.roll(window.rows, -1, axis=0), window.rows)
+    return put(Window(rows, window.count - drop), row, action)
+
+
 def push_event(
-    tables: TokenTables, cfg: MarketConfig, history: History, event: Event, after: L2
+    tables: TokenTables,
+    cfg: MarketConfig,
+    history: History,
+    event: Event,
+    after: L2,
+    put_row: Put = put_sliding,
 ) -> History:
-    """Takes one event into the history. The window must have room (`slide` or `keep_last`)."""
+    """Takes one event into the history; `put_row` says how its row enters the window."""
     features, row, action = advance(tables, cfg, history.features, event, after)
-    return History(features, put(history.window, row, action))
+    return History(features, put_row(history.window, row, action))
 
 
 def history_of(
-    tables: TokenTables, cfg: MarketConfig, window: int, events: Event, snapshots: L2
+    tables: TokenTables,
+    cfg: MarketConfig,
+    window: int,
+    events: Event,
+    snapshots: L2,
+    open_time: Time,
+    open_price: jax.Array,
 ) -> History:
-    """The history after a recorded flow.
+    """The history after a recorded flow, whose first record only opens it.
 
     Args:
       tables: bins.
@@ -87,15 +102,19 @@ def history_of(
       window: rows to keep.
       events: stacked, `[T]` leading axis.
       snapshots: after each event, `[T, 2, levels]`.
+      open_time: of the first record of the day, which may lie before the flow.
+      open_price: `[]` int32 ticks of the first trade of the day; 0 if it lies in the flow.
     """
-    levels = snapshots.price.shape[-1]
+    first = jax.tree.map(lambda x: x[0], (events, snapshots))
+    rest = jax.tree.map(lambda x: x[1:], (events, snapshots))
+    history = init_history(window, snapshots.price.shape[-1])
+    history = push_event(tables, cfg, history, *first)
+    features = history.features._replace(open_time=open_time, open_price=open_price)
 
     def step(history: History, item: tuple[Event, L2]) -> tuple[History, None]:
-        history = history._replace(window=slide(history.window))
         return push_event(tables, cfg, history, *item), None
 
-    history, _ = lax.scan(step, init_history(window, levels), (events, snapshots))
-    return history
+    return lax.scan(step, history._replace(features=features), rest)[0]
 
 
 def rows_of(
