@@ -71,12 +71,17 @@ class Record:
 
 @dataclasses.dataclass
 class OrderState:
-    """Rows of the orders so far, and what the next one is compared with."""
+    """Rows of the orders so far, and what the next one is compared with.
+
+    `raw` holds, beside each row, what it is made of: ticks from the mid before the order, shares,
+    nanoseconds since the order before it, and shares at the ten ticks around the mid after it.
+    """
 
     bins: Bins
     late_hour: int = 24
     late_shift: int = 0
     rows: list[list[int]] = dataclasses.field(default_factory=list)
+    raw: list[tuple[int, int, int, list[int]]] = dataclasses.field(default_factory=list)
     open_time: int | None = None
     open_price: int | None = None
     previous: Record | None = None
@@ -99,11 +104,15 @@ class OrderState:
         if merges:
             record = dataclasses.replace(record, size=record.size + last.size)
             self.rows.pop()
+            self.raw.pop()
         else:
             self.before_previous = last.after
             self.previous_interval = record.time - last.time
         self.previous = record
+        assert self.before_previous is not None
         self.rows.append(self._row(record))
+        offset = record.price - self.before_previous.mid
+        self.raw.append((offset, record.size, self.previous_interval, around(record.after)))
         return REPLACE if merges else APPEND
 
     def _row(self, record: Record) -> list[int]:
@@ -141,12 +150,17 @@ class OrderState:
         return int((time - self.open_time) / NANO - (self.late_shift if late else 0))
 
     def _lob(self, after: Book) -> list[int]:
-        slots = [0] * 10
-        for price, size in after.asks + after.bids:
-            slot = price - after.mid + 5
-            if 0 <= slot <= 9:
-                slots[slot] = index(self.bins.lob, size) + 1
-        return slots
+        return [index(self.bins.lob, size) + 1 if size else 0 for size in around(after)]
+
+
+def around(after: Book) -> list[int]:
+    """Shares at the ten ticks from five below the mid to four above it."""
+    sizes = [0] * 10
+    for price, size in after.asks + after.bids:
+        slot = price - after.mid + 5
+        if 0 <= slot <= 9:
+            sizes[slot] = size
+    return sizes
 
 
 def change(mid: int, open_price: int | None) -> int:
