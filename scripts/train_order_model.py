@@ -18,6 +18,7 @@ from jaxmars.cli_values import clock_time
 from jaxmars.config import OrderModelConfig, TrainConfig
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
+from jaxmars.tokens.bins import Converters
 from jaxmars.train.loop import Progress, TrainingError, fit
 from jaxmars.train.losses import evaluate
 from jaxmars.train.sources import Source, lobster_source, reference_source
@@ -32,6 +33,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar=("MESSAGE", "BOOK"),
         help="recorded day; without it the reference market is the teacher",
     )
+    parser.add_argument("--init", help="model folder to go on from, with its bins")
     parser.add_argument("--until", type=clock_time, help="last moment used of the recorded day")
     for field in dataclasses.fields(TrainConfig):
         flag = "--" + field.name.replace("_", "-")
@@ -44,10 +46,26 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
     """Keeps the usage lines of the docstring and prints defaults."""
 
 
-def train(source: Source, cfg: TrainConfig, out: pathlib.Path) -> None:
+def first_model(source: Source, cfg: TrainConfig, init: str | None) -> OrderModel:
+    """A model with random parameters, or the one to go on from."""
+    if init is None:
+        model = OrderModel.init(source.model, jax.random.key(cfg.seed))
+        return dataclasses.replace(model, converters=source.converters)
+    model = OrderModel.from_pretrained(init)
+    if model.converters is None or not same_bins(model.converters, source.converters):
+        raise InputError(f"{init} has other bins than this training flow, expected the same")
+    return model
+
+
+def same_bins(a: Converters, b: Converters) -> bool:
+    """Whether two sets of converters encode alike."""
+    pairs = zip(a, b, strict=True)
+    return all(np.array_equal(x.edges, y.edges) for x, y in pairs)
+
+
+def train(source: Source, cfg: TrainConfig, out: pathlib.Path, init: str | None) -> None:
     """Fits a model to a source and writes its folder, also at every line of progress."""
-    model = OrderModel.init(source.model, jax.random.key(cfg.seed))
-    model = dataclasses.replace(model, converters=source.converters)
+    model = first_model(source, cfg, init)
     print(f"{model.num_params:,} parameters, {source.text}", flush=True)
     rng = np.random.default_rng(cfg.seed)
     validation = list(itertools.islice(source.validation(cfg.batch), source.validation_batches))
@@ -56,6 +74,7 @@ def train(source: Source, cfg: TrainConfig, out: pathlib.Path) -> None:
         manifest = {
             "made_by": f"jaxmars {__version__}, scripts/train_order_model.py",
             "trained_on": source.text,
+            "went_on_from": init,
             "train": dataclasses.asdict(cfg),
             "steps_done": progress.step,
             "train_loss_nats": progress.loss,
@@ -95,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             source = lobster_source(*args.lobster, args.until, OrderModelConfig.default())
         else:
             source = reference_source(cfg.seed, OrderModelConfig.default())
-        train(source, cfg, args.out)
+        train(source, cfg, args.out, args.init)
     except (InputError, TrainingError, ValueError) as error:
         print(f"train_order_model: {error}", file=sys.stderr)
         return 2

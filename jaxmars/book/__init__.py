@@ -12,6 +12,7 @@ from jaxmars.book.state import (
     MAX_PRICE,
     NO_KEY,
     Book,
+    best_key,
     best_price,
     book_from_levels,
     book_from_orders,
@@ -22,6 +23,7 @@ from jaxmars.book.state import (
     mid_price,
     spread,
     weighted_mid_price,
+    with_slots,
 )
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "MarketError",
     "RestingOrder",
     "apply_order",
+    "best_key",
     "best_price",
     "book_from_levels",
     "book_from_orders",
@@ -45,4 +48,5 @@ __all__ = [
     "resting_orders",
     "spread",
     "weighted_mid_price",
+    "with_slots",
 ]

@@ -89,6 +89,15 @@ def book_from_orders(
     )
 
 
+def with_slots(book: Book, slots: int) -> Book:
+    """The same book with room for `slots` orders per side, at least as many as it has now."""
+    extra = slots - book.size.shape[1]
+    if extra < 0:
+        raise ValueError(f"expected at least the book's {book.size.shape[1]} slots, got {slots}")
+    grow = lambda x: jnp.pad(x, ((0, 0), (0, extra)))
+    return Book(*(grow(x) if x.ndim == 2 else x for x in book))
+
+
 def level_order_ids(levels: int) -> jax.Array:
     """Ids `book_from_levels` gives its orders, `[2, levels]` int32, all negative and distinct."""
     return -1 - jnp.arange(2 * levels, dtype=jnp.int32).reshape(2, levels)

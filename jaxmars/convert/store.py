@@ -179,6 +179,7 @@ def write_model(
     def fill(folder: pathlib.Path) -> None:
         _write_object(folder / CONFIG_FILE, config_entries(cfg))
         save_file(dict(tensors), folder / TENSOR_FILE)
+        shutil.copymode(folder / CONFIG_FILE, folder / TENSOR_FILE)  # written for its owner only
         write_converters(folder)
         hashes = {name: file_hash(folder / name) for name in _HASHED if (folder / name).exists()}
         _write_object(folder / MANIFEST_FILE, {**manifest, HASHES: hashes})

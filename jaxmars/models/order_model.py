@@ -111,7 +111,7 @@ class OrderModel:
         if dtype not in SAVED_DTYPES:
             raise InputError(f"weights are saved as float32 or bfloat16, got {dtype!r:.80}")
         arrays = keymap.to_tensors(self.params)
-        tensors = {name: array.astype(dtype) for name, array in arrays.items()}
+        tensors = {name: array.astype(dtype, copy=False) for name, array in arrays.items()}
         store.write_model(
             pathlib.Path(path),
             self.config,

@@ -88,10 +88,12 @@ def _refill(markets: MarketState, fresh: MarketState, replace: jax.Array) -> Mar
     return jax.tree.map(pick, markets, fresh)
 
 
-@functools.partial(jax.jit, static_argnames=("agents", "cfg"), donate_argnums=1)
-def _segment(keys, markets, params, agents, cfg):
+def _compile_segment(keys, markets, params, agents, cfg) -> jax.stages.Compiled:
+    """One segment of all lanes; lanes stay on the devices they are on."""
     run = functools.partial(rollout, agents=agents, cfg=cfg, num_events=cfg.segment)
-    return jax.vmap(run, in_axes=(0, 0, None))(keys, markets, params)
+    lanes = jax.vmap(run, in_axes=(0, 0, None))
+    segment = jax.jit(lanes, donate_argnums=1, out_shardings=devices.split())
+    return segment.lower(keys, markets, params).compile()
 
 
 class _Lane:
@@ -146,10 +148,10 @@ def run_lanes(
         keys = put(trajectory_keys(seed, indices[current]))
         if replace.any():
             fresh = _init_lanes(keys, put(start_of[current]), starts, params, agents, cfg)
+            fresh = put(fresh)
             markets = fresh if markets is None else _refill(markets, fresh, put(replace))
         if compiled is None:
-            lowered = _segment.lower(keys, markets, params, agents, cfg)
-            compiled = lowered.compile()
+            compiled = _compile_segment(keys, markets, params, agents, cfg)
             compile_seconds = time.perf_counter() - began
         markets, events = compiled(keys, markets, params)
         done, steps, status, events = jax.device_get(

@@ -17,7 +17,9 @@ from jaxmars.book import (
 from jaxmars.config import MarketConfig
 from jaxmars.types import L2, Event, Kind, Order, Params, Status, Time
 
-FIRST_ORDER_ID = 1_000_000_000  # the release numbers generated orders from here
+FIRST_ORDER_ID = 1_000_000_000  # the release numbers generated orders from here; so do we, or after
+# the largest id in the start book
+START_DRAWS = 2**32 - 1  # folded into a key where steps fold in their number
 
 
 class MarketState(NamedTuple):
@@ -54,7 +56,7 @@ def init_market(
     """A market at `time` whose agents see `book` and get ids 0, 1, … in the order given.
 
     Args:
-      key: consumed.
+      key: may be the one `step` gets; what is drawn here is apart from the draws of every step.
       params: one pytree per agent.
       book: resting orders.
       time: start.
@@ -65,14 +67,13 @@ def init_market(
       cfg: the instrument.
     """
     l2 = l2_snapshot(book, cfg.levels)
+    keys = jax.random.split(jax.random.fold_in(key, START_DRAWS), len(agents))
     states, wakes = [], []
-    for i, (agent, agent_key) in enumerate(
-        zip(agents, jax.random.split(key, len(agents)), strict=True)
-    ):
+    for i, agent in enumerate(agents):
         view = MarketView(time, book, l2, last_price, jnp.int32(i))
-        state, wake = agent.init(params[i], agent_key, view, memories[i])
+        state, wake = agent.init(params[i], keys[i], view, memories[i])
         states.append(state)
-        wakes.append(wake)
+        wakes.append(_not_before(time, wake))
     zero = jnp.zeros((), jnp.int32)
     return MarketState(
         book=book,
@@ -80,7 +81,7 @@ def init_market(
         time=time,
         end=end,
         last_price=last_price,
-        order_id=jnp.int32(FIRST_ORDER_ID),
+        order_id=jnp.maximum(FIRST_ORDER_ID, book.order_id.max() + 1),
         pending=no_request(),
         actor=zero,
         wake=jax.tree.map(lambda *x: jnp.stack(x), *wakes),
@@ -103,8 +104,9 @@ def step(
     """Advances one trajectory by one event.
 
     The earliest wake-up acts (ties: the one queued first, spec section 6); its request is executed
-    before anybody else wakes, one order per step; then every agent updates. A market that is done
-    returns itself and an event of kind NONE.
+    before anybody else wakes, one order per step; then every agent updates. A wake-up an agent asks
+    for in the past happens at once. A market that is done returns itself, except for what its
+    agents make of an event of kind NONE.
 
     Args:
       key: one key per trajectory; draws of step n depend on it and on n only.
@@ -193,10 +195,11 @@ def _update(
         decision = agent.update(params[i], keys[i], market.agents[i], view, event, is_done)
         old = Time(market.wake.sec[i], market.wake.nsec[i])
         states.append(decision.state)
-        wakes.append(clock.choose(market.done, old, decision.wake))
+        wakes.append(clock.choose(market.done, old, _not_before(market.time, decision.wake)))
         trouble |= jnp.where(market.done, 0, decision.status)
     wake = jax.tree.map(lambda *x: jnp.stack(x), *wakes)
-    moved = ~clock.same(wake, market.wake) | (jnp.arange(len(agents)) == market.actor)
+    acted = ~market.done & (jnp.arange(len(agents)) == market.actor)
+    moved = ~clock.same(wake, market.wake) | acted
     market = market._replace(
         agents=tuple(states),
         wake=wake,
@@ -204,6 +207,10 @@ def _update(
         status=market.status | trouble,
     )
     return market, trouble
+
+
+def _not_before(now: Time, wake: Time) -> Time:
+    return clock.choose(clock.earlier(wake, now), now, wake)
 
 
 def _select(condition: jax.Array, a: Request, b: Request) -> Request:

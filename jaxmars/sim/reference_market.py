@@ -10,7 +10,7 @@ from jaxmars import clock
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.book import Book, book_from_levels
 from jaxmars.config import MarketConfig
-from jaxmars.sim.market import MarketState, init_market, step
+from jaxmars.sim.market import START_DRAWS, MarketState, init_market, step
 from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import FeatureState, advance, init_features
 from jaxmars.types import L2
@@ -41,8 +41,9 @@ def opening_book(key: jax.Array, cfg: MarketConfig) -> Book:
 
 
 def open_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> MarketState:
-    """A reference market at the open of a day; its one agent has id 0."""
-    book_key, market_key = jax.random.split(key)
+    """A reference market at the open of a day; its one agent has id 0. The key may be the one of
+    its steps."""
+    book_key, market_key = jax.random.split(jax.random.fold_in(key, START_DRAWS))
     return init_market(
         market_key,
         (params,),

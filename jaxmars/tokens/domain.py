@@ -1,12 +1,16 @@
 """What a model's training flow looked like, to tell when a start state lies far from it."""
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from jaxmars.config import MarketConfig
+from jaxmars.errors import InputError
 from jaxmars.tokens.bins import Converters
-from jaxmars.tokens.quantities import Quantities
-from jaxmars.types import L2
+from jaxmars.tokens.quantities import Quantities, quantities
+from jaxmars.types import L2, Event
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 END_BIN_FACTOR = 3.0  # end bins this many times fuller than in training are worth a warning
@@ -62,3 +66,25 @@ def departures(trained: Domain, start: Domain) -> list[str]:
                 f"(training: {there[0]:g} to {there[-1]:g})"
             )
     return found
+
+
+def start_domain(
+    converters: Converters, market: MarketConfig, events: Event, snapshots: L2
+) -> Domain:
+    """The summary of the orders before a start."""
+    found = jax.jit(functools.partial(quantities, market))(events, snapshots)
+    return flow_domain(converters, snapshots, found)
+
+
+def domain_from_json(value: dict[str, Any]) -> Domain:
+    """A `Domain` from what a manifest holds.
+
+    Raises:
+      InputError: a field is missing.
+    """
+    try:
+        return Domain(float(value["end_bins"]), tuple(value["spread"]), tuple(value["size"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"manifest.json: domain is {value!r:.80}, expected end_bins, spread and size"
+        ) from error

@@ -85,7 +85,8 @@ def fit(
 
     if cfg.batch % jax.device_count():
         raise ValueError(
-            f"the batch of {cfg.batch} windows must be a multiple of the {jax.device_count()} devices"
+            f"the batch of {cfg.batch} windows must be a multiple of the "
+            f"{jax.device_count()} devices"
         )
     params = jax.device_put(params, devices.everywhere())
     state = jax.jit(tx.init, out_shardings=devices.everywhere())(params)

@@ -1,0 +1,144 @@
+"""The moment a forecast starts from: book, orders so far, and what happened before and after."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxmars.book import Book, book_from_levels
+from jaxmars.config import MarketConfig
+from jaxmars.data.flow import Flow, lobster_flow, split_flow
+from jaxmars.data.lobster import LobsterData
+from jaxmars.data.replay import start_book
+from jaxmars.errors import InputError
+from jaxmars.types import L2, Event, Time
+
+CROWD = 0  # owner of all volume in a start book
+PAST_SECONDS = 900  # of the mid path before the start that is kept for the figure
+FUTURE_SECONDS = 3_600  # of the mid path after it
+NANOS = 1e-9
+
+
+class MidPath(NamedTuple):
+    """Mid price after each order. Host arrays."""
+
+    seconds: np.ndarray  # [events] float64, since the start; negative before it
+    mid: np.ndarray  # [events] float64, ticks
+
+
+class StartPoint(NamedTuple):
+    """A start. Host arrays; books and flows are unbatched."""
+
+    book: Book
+    flow: Flow  # orders up to the start; the first one only opens the record
+    open_time: Time  # [] int32, of the first order of the day
+    open_price: np.ndarray  # [] int32, ticks of the first trade of the day, 0 if not known yet
+    time: Time  # [] int32
+    last_price: np.ndarray  # [] int32, ticks of the last trade, 0 before any
+    past: MidPath
+    future: MidPath  # what really happened; empty if unknown
+
+
+def lobster_start(
+    data: LobsterData, sec: int, nsec: int, market: MarketConfig, needed: int
+) -> StartPoint:
+    """The start at a moment of a recorded day.
+
+    Args:
+      data: the day.
+      sec: seconds since midnight.
+      nsec: nanoseconds.
+      market: book capacity and levels.
+      needed: fewest orders that must lie before the start.
+
+    Raises:
+      InputError: the time lies outside the record, or too few orders precede it.
+    """
+    _, l2 = start_book(data, sec, nsec, market, needed)
+    flow, later = split_flow(lobster_flow(data), sec, nsec)
+    count = len(flow.event.kind)
+    if count < needed:
+        raise InputError(
+            f"{count} orders precede the start, expected at least {needed} for this model"
+        )
+    traded = np.flatnonzero(flow.event.filled)
+    opened = traded[0] if len(traded) else None
+    now = sec + nsec * NANOS
+    past, future = mid_path_of(flow, now), mid_path_of(later, now)
+    recent = past.seconds >= -PAST_SECONDS
+    soon = future.seconds <= FUTURE_SECONDS
+    book = jax.tree.map(np.asarray, book_from_levels(l2, market.slots, np.int32(CROWD)))
+    return StartPoint(
+        book=book,
+        flow=flow,
+        open_time=Time(flow.event.time.sec[0], flow.event.time.nsec[0]),
+        open_price=np.int32(0 if opened is None else flow.event.first_price[opened]),
+        time=Time(np.int32(sec), np.int32(nsec)),
+        last_price=flow.event.last_price[-1],
+        past=MidPath(past.seconds[recent], past.mid[recent]),
+        future=MidPath(future.seconds[soon], future.mid[soon]),
+    )
+
+
+def mid_path_of(flow: Flow, now: float) -> MidPath:
+    """Mid after each order of a flow (release `float_mid_price`), times relative to `now`."""
+    time = flow.event.time
+    return MidPath(
+        np.asarray(time.sec) + np.asarray(time.nsec) * NANOS - now, event_mid(flow.event)
+    )
+
+
+def event_mid(event: Event) -> np.ndarray:
+    """Mid after each event, `[…]` float64 ticks: the average of both best prices, else the one
+    there is, else the last trade price."""
+    bid, ask = np.asarray(event.best_bid, np.float64), np.asarray(event.best_ask, np.float64)
+    sides = (bid > 0).astype(int) + (ask > 0)
+    return np.where(sides > 0, (bid + ask) / np.maximum(sides, 1), event.last_price)
+
+
+def _template() -> StartPoint:
+    """A start whose leaves are their names."""
+    time = lambda name: Time(f"{name}.sec", f"{name}.nsec")
+    columns = {f: f"flow.event.{f}" for f in Event._fields if f != "time"}
+    event: Any = Event(time=time("flow.event.time"), **columns)
+    book: Any = Book(*(f"book.{f}" for f in Book._fields))
+    l2: Any = L2("flow.l2.price", "flow.l2.size")
+    path: Any = lambda name: MidPath(f"{name}.seconds", f"{name}.mid")
+    names: Any = ("open_price", "last_price")
+    return StartPoint(
+        book,
+        Flow(event, l2),
+        time("open_time"),
+        names[0],
+        time("time"),
+        names[1],
+        path("past"),
+        path("future"),
+    )
+
+
+def save_starts(path: pathlib.Path, starts: list[StartPoint]) -> None:
+    """Writes starts to one compressed npz file, atomically."""
+    arrays = {}
+    for number, start in enumerate(starts):
+        names, leaves = jax.tree.leaves(_template()), jax.tree.leaves(start)
+        arrays |= {f"{number}.{n}": np.asarray(x) for n, x in zip(names, leaves, strict=True)}
+    temporary = path.with_suffix(".partial.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
+
+
+def load_start(path: pathlib.Path, number: int) -> StartPoint:
+    """One start of a file written by `save_starts`.
+
+    Raises:
+      InputError: no such file, or no such start in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist, expected a file of start states")
+    with np.load(path, allow_pickle=False) as file:
+        count = len({name.split(".")[0] for name in file.files})
+        if not 0 <= number < count:
+            raise InputError(f"{path} holds starts 0 to {count - 1}, got {number}")
+        return jax.tree.map(lambda name: file[f"{number}.{name}"], _template())
