@@ -25,6 +25,7 @@ from jaxmars.train.reference_data import (
     windows_of,
 )
 
+BINS_SEED = 0  # the reference market has one set of bins, whatever the seed of a training run
 VALIDATION_GENERATION = 1_000_000  # never reached by training
 VALIDATION_SHARE = 0.1  # of the hours of a recorded day, at their end
 US_SESSION_SECONDS = 23_400  # 09:30 to 16:00
@@ -49,7 +50,7 @@ def reference_source(seed: int, model: OrderModelConfig) -> Source:
     """Endless fresh sessions of the reference market; bins from other sessions."""
     market, params = reference_market(), ReferenceParams()
     plan = ReferencePlan()
-    converters, domain = fit_reference_bins(seed, market, model, params, plan)
+    converters, domain = fit_reference_bins(BINS_SEED, market, model, params, plan)
     rows = functools.partial(reference_rows, seed, market=market, converters=converters)
     rows = functools.partial(rows, params=params, plan=plan)
 
