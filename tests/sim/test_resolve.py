@@ -36,11 +36,12 @@ class Case(NamedTuple):
 
 
 def random_case(rng: np.random.Generator) -> Case:
-    """Up to twelve orders of two owners (and requests of a third) on few prices, so that levels and ties are common."""
+    """Up to twelve orders of two owners on four prices, so that queues and ties are common; some
+    requests are a third one's."""
     orders = []
     for i in range(int(rng.integers(0, SLOTS + 1))):
         side = int(rng.integers(0, 2))
-        price = 100 + int(rng.integers(0, 3)) * (1 if side == Side.SELL else -1) + (side - 1)
+        price = 100 + int(rng.integers(0, 2)) * (1 if side == Side.SELL else -1) + (side - 1)
         orders.append(
             Resting(
                 side, price, 100 * int(rng.integers(1, 4)), 10 + i, int(rng.integers(0, 3)) // 2
