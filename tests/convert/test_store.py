@@ -298,6 +298,10 @@ def test_saving_over_a_model_replaces_it_and_leaves_nothing_else(
     ]
 
 
+def test_whoever_may_read_one_file_may_read_all(saved: pathlib.Path):
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
 def test_a_failed_save_leaves_the_older_model(saved: pathlib.Path, tmp_path: pathlib.Path):
     model = OrderModel.from_pretrained(saved)
     before = {p.name: p.read_bytes() for p in saved.iterdir()}

@@ -146,10 +146,14 @@ def test_ratio_tables_are_recognised_by_name(tmp_path: pathlib.Path, volume: str
     folder = write_folder(tmp_path, released_entries(TINY), weights)
     with pytest.warns(UserWarning, match="ratio tables is not published"):
         model = OrderModel.from_pretrained(folder)
-    assert model.config == cfg
-    embedding = model.params["embedding"]
-    np.testing.assert_array_equal(embedding["volume_ratio"]["weight"], tables[0])
-    np.testing.assert_array_equal(embedding["trade_ratio"]["weight"], tables[1])
+    model.save(tmp_path / "ours")
+    with pytest.warns(UserWarning, match="ratio tables is not published"):
+        again = OrderModel.from_pretrained(tmp_path / "ours")
+    for loaded in (model, again):
+        assert loaded.config == cfg
+        embedding = loaded.params["embedding"]
+        np.testing.assert_array_equal(embedding["volume_ratio"]["weight"], tables[0])
+        np.testing.assert_array_equal(embedding["trade_ratio"]["weight"], tables[1])
 
 
 def make_converters(prices: int, volumes: int, intervals: int) -> Converters:
