@@ -13,7 +13,7 @@ from jaxmars.sim.market import resolve
 from jaxmars.types import Kind, Order, Side, Status
 
 SLOTS = 12
-BOOKS = 400
+BOOKS = 800
 NEXT_ID = 777
 
 
