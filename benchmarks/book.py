@@ -1,0 +1,346 @@
+"""How many messages per second does the book match, and how does that compare?
+
+One question, one table: 1, 16, 128 and 1024 books of 128 and 512 slots per side, on a steady flow
+that differs from book to book. Every contestant runs in the same process on the same flow, and the
+final books, fills and quotes are compared with a plain Python book before a number is printed.
+
+  python benchmarks/book.py --out benchmarks/results/book_cpu.json
+  python benchmarks/book.py --peer PATH      # beside JaxMARL-HFT's book, from its own checkout
+
+On a CPU the whole is measured in the settings of `SETTINGS`, each in a process of its own because
+XLA reads them when it starts; the last lines set our best setting beside the peer's best.
+"""
+
+import argparse
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import book_peers
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+from book_flow import Flow, generate
+
+from jaxmars.book import Book, apply_order, best_key, book_from_orders, l2_snapshot, resting_orders
+from jaxmars.book.state import NO_KEY
+from jaxmars.types import Order, Side, Trades
+
+PER_SIDE = {128: 64, 512: 250}  # resting orders per side by slots
+MESSAGES = {1: 4000, 16: 1000, 128: 250, 1024: 60}  # per book, by number of books
+PEER_MESSAGES = 8_000  # most messages of one run of the peer, over all books
+BASELINE_BOOKS = (1, 128)  # where the single-core baselines are run
+MAX_TRADES, LEVELS = 8, 10
+ROUNDS, SECONDS = 11, 1.5
+
+
+class Setting(NamedTuple):
+    """How XLA:CPU runs the loop over messages."""
+
+    environment: dict[str, str]
+    chunk: dict[int, int]  # books matched together, by slots: as many as its cache holds
+
+
+IN_CACHE = {128: 64, 512: 16}
+ONE_THREAD = {"NPROC": "1"}
+ONE_FUNCTION = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000"
+SETTINGS = {
+    "default": Setting({}, IN_CACHE),
+    "one thread": Setting(ONE_THREAD, IN_CACHE),
+    "one function": Setting(ONE_THREAD | {"XLA_FLAGS": ONE_FUNCTION}, {128: 1, 512: 1}),
+}
+HERE = "as it is"  # the environment this process was started in
+
+
+class Output(NamedTuple):
+    """What is returned for every message."""
+
+    max_trades: int
+    view: Callable[[Book, Any], Any]
+
+
+def quotes(book: Book) -> jax.Array:
+    """Best bid and ask, `[2]` int32 ticks, 0 if none."""
+    key = best_key(book)
+    return jnp.where(key == NO_KEY, 0, jnp.abs(key))
+
+
+OUTPUTS = {
+    "quotes": Output(0, lambda book, fills: {"filled": fills.filled, "quotes": quotes(book)}),
+    "trades": Output(
+        MAX_TRADES,
+        lambda book, fills: {
+            "filled": fills.filled, "quotes": quotes(book), "trades": fills.trades,
+        },
+    ),
+    "simulator": Output(0, lambda book, fills: fills._asdict() | {"quotes": quotes(book)}),
+    "levels": Output(
+        0, lambda book, fills: fills._asdict() | {"levels": l2_snapshot(book, LEVELS)}
+    ),
+}  # fmt: skip
+PEER_OUTPUTS = ("quotes", "trades")
+
+
+def matched(books: Book, rows: jax.Array, *, output: Output, chunk: int) -> Any:
+    """Runs messages `[books, num, 6]` through as many books."""
+
+    def one(book: Book, rows: jax.Array) -> Any:
+        def step(book: Book, row: jax.Array) -> Any:
+            book, fills = apply_order(book, Order(*row), max_trades=output.max_trades)
+            return book, output.view(book, fills)
+
+        return jax.lax.scan(step, book, rows)
+
+    num = rows.shape[0]
+    if num == 1:
+        first = jax.tree.map(lambda x: x[0], (books, rows))
+        return jax.tree.map(lambda x: x[None], one(*first))
+    if num <= chunk:
+        return jax.vmap(one)(books, rows)
+    split = lambda x: x.reshape(num // chunk, chunk, *x.shape[1:])
+    join = lambda x: x.reshape(num, *x.shape[2:])
+    if chunk == 1:
+        return jax.lax.map(lambda pair: one(*pair), (books, rows))
+    pairs = jax.tree.map(split, (books, rows))
+    return jax.tree.map(join, jax.lax.map(lambda pair: jax.vmap(one)(*pair), pairs))
+
+
+def starting_books(flows: Sequence[Flow], slots: int) -> Book:
+    """Our books holding the orders the flows start from, with a leading axis of books."""
+    start = np.zeros((len(flows), 2 * max(PER_SIDE.values()) + 1, 6), np.int32)
+    for row, flow in zip(start, flows, strict=True):
+        row[: len(flow.start)] = flow.start
+    start = start[:, : max(len(flow.start) for flow in flows)]
+
+    def build(rows: jax.Array) -> Book:
+        _, side, price, size, order_id, agent_id = rows.T
+        return book_from_orders(slots, side, price, size, order_id, agent_id)
+
+    return jax.jit(lambda x: jax.lax.map(build, x))(jnp.asarray(start))
+
+
+def is_exact(outputs: Any, flows: Sequence[Flow]) -> bool:
+    """Whether fills, quotes, trades and final books equal those of the dict book."""
+    for place, flow in enumerate(flows):
+        book, seen = jax.tree.map(lambda x, place=place: np.asarray(x[place]), outputs)
+        orders = [[tuple(order[1:]) for order in resting_orders(book, side)] for side in Side]
+        expected = {
+            "filled": [sum(fill[1] for fill in fills) for fills in flow.fills],
+            "quotes": flow.quotes.tolist(),
+        }
+        same = [seen[name].tolist() == rows for name, rows in expected.items() if name in seen]
+        if "trades" in seen and seen["trades"].size.shape[1]:
+            same.append(
+                _trade_lists(seen["trades"]) == [fills[:MAX_TRADES] for fills in flow.fills]
+            )
+        if not all(same) or orders != list(flow.orders):
+            return False
+    return True
+
+
+def _trade_lists(trades: Trades) -> list[list[tuple]]:
+    """The records in use of every message."""
+    rows = np.stack(trades, -1).tolist()
+    return [[tuple(record) for record in records if record[1]] for records in rows]
+
+
+def peer_contestant(
+    peer: book_peers.JaxmarlBook, name: str, flows: Sequence[Flow]
+) -> tuple[common.Contestant, float, bool]:
+    """The peer on a prefix of the same flows; its compile seconds; whether its books are right."""
+    num = max(1, min(len(flows[0].messages), PEER_MESSAGES // len(flows)))
+    sides = tuple(np.stack(x) for x in zip(*(peer.start(flow) for flow in flows), strict=True))
+    rows = np.stack([peer.messages(flow, num) for flow in flows])
+    run = peer.run_quotes
+    if name == "trades":
+        run = functools.partial(peer.run_trades, max_trades=MAX_TRADES)
+    if len(flows) == 1:
+        sides, rows = jax.tree.map(lambda x: x[0], (sides, rows))
+    else:
+        run = jax.vmap(run)
+    compiled, seconds = common.compile_timed(run, sides, rows)
+    ended = jax.tree.map(np.asarray, compiled(sides, rows)[0])
+    if len(flows) == 1:
+        ended = jax.tree.map(lambda x: x[None], ended)
+    exact = all(
+        peer.orders((ended[0][k], ended[1][k])) == book_peers.replayed(flow, num)
+        for k, flow in enumerate(flows)
+    )
+    return common.Contestant(lambda _: compiled(sides, rows), num * len(flows)), seconds, exact
+
+
+def measure(
+    slots: int, num_books: int, chunk: int, peer_path: str | None, rounds: int
+) -> list[dict]:
+    """The rows of the table for one number of books: ours, and the peer's where asked."""
+    num = MESSAGES[num_books]
+    flows = [generate(seed, PER_SIDE[slots], slots, num) for seed in range(num_books)]
+    books = starting_books(flows, slots)
+    rows = jnp.asarray(np.stack([flow.messages for flow in flows]))
+    found = []
+    for name, output in OUTPUTS.items():
+        run = functools.partial(matched, output=output, chunk=chunk)
+        compiled, seconds = common.compile_timed(run, books, rows)
+        record: dict[str, Any] = {
+            "slots": slots, "books": num_books, "output": name, "messages_per_book": num,
+            "chunk": min(chunk, num_books),
+            "compile_s": round(seconds, 2), "exact": is_exact(compiled(books, rows), flows),
+        }  # fmt: skip
+        sides = {
+            "jaxmars": common.Contestant(lambda _, c=compiled: c(books, rows), num * num_books)
+        }
+        if peer_path and name in PEER_OUTPUTS:
+            peer = book_peers.JaxmarlBook.load(peer_path, slots)
+            sides["peer"], record["peer_compile_s"], record["peer_exact"] = peer_contestant(
+                peer, name, flows
+            )
+        if name == "quotes" and num_books in BASELINE_BOOKS:
+            sides["dict"] = book_peers.dict_book(flows)
+        rates = common.race(sides, rounds, SECONDS)
+        record |= {side: common.summary(rate) for side, rate in rates.items()}
+        for other in sorted(set(rates) - {"jaxmars"}):
+            record[f"times_{other}"] = common.speed_up(rates["jaxmars"], rates[other])
+        if "dict" in sides:
+            add_ladder(record, flows, rates["jaxmars"], rounds)
+        print_row(record)
+        found.append(record)
+    return found
+
+
+def add_ladder(record: dict, flows: Sequence[Flow], ours: list[float], rounds: int) -> None:
+    """Adds the C++ ladder to a row, or says that there is no compiler."""
+    result = book_peers.ladder(flows, rounds)
+    if result is None:
+        print("no C++ compiler found: the ladder is left out")
+        return
+    rates, record["ladder_exact"] = result
+    record["ladder"] = common.summary(rates)
+    record["times_ladder"] = common.speed_up(ours, rates)
+
+
+HEAD = (
+    f"{'slots':>5} {'books':>5} {'output':>9}  {'M msg/s best':>12} {'median':>7}  exact  "
+    "beside (M msg/s best; times as fast: best, median, worst)"
+)
+
+
+def print_row(record: dict) -> None:
+    """One line of the table."""
+    ours = record["jaxmars"]
+    line = (
+        f"{record['slots']:5} {record['books']:5} {record['output']:>9}  {ours.best / 1e6:12.3f} "
+        f"{ours.median / 1e6:7.3f}  {'yes' if record['exact'] else 'NO':5}"
+    )
+    for name in ("peer", "dict", "ladder"):
+        if name in record:
+            ratio = record[f"times_{name}"]
+            exact = record.get(f"{name}_exact", True)
+            line += (
+                f"  {name} {record[name].best / 1e6:.3f}{'' if exact else ' (WRONG BOOKS)'}: "
+                f"{ratio.best:.3g}, {ratio.median:.3g}, {ratio.worst:.3g}x"
+            )
+    print(line, flush=True)
+
+
+def measure_here(args: argparse.Namespace) -> dict:
+    """Everything, in this process."""
+    conditions = common.conditions()
+    print(f"setting: {args.setting}\n{common.describe_conditions(conditions)}\n{HEAD}")
+    on_cpu = jax.default_backend() == "cpu"
+    chunk = SETTINGS.get(args.setting, SETTINGS["default"]).chunk
+    rows = [
+        row
+        for slots in args.slots
+        for num_books in args.books
+        for row in measure(
+            slots, num_books, chunk[slots] if on_cpu else num_books, args.peer, args.rounds
+        )
+    ]
+    return {"setting": args.setting, "conditions": conditions, "rows": rows}
+
+
+def measure_in_process(setting: str, arguments: Sequence[str]) -> dict:
+    """Everything, in a process of its own that starts in the environment of a setting."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rows.json")
+        script = os.path.abspath(__file__)
+        command = [sys.executable, script, *arguments, "--setting", setting, "--out", path]
+        environment = os.environ | SETTINGS[setting].environment
+        subprocess.run(command, check=True, env=environment)
+        with open(path) as file:
+            return json.load(file)
+
+
+def best_of_settings(runs: Sequence[dict]) -> list[dict]:
+    """Per row of the table, our best median over the settings beside the peer's best."""
+    best: dict[tuple, dict] = {}
+    for run in runs:
+        for row in run["rows"]:
+            found = best.setdefault((row["slots"], row["books"], row["output"]), {})
+            for side in {"jaxmars", "peer"} & set(row):
+                rate = row[side]["median"]
+                if rate > found.get(side, (0.0, ""))[0]:
+                    found[side] = (rate, run["setting"])
+    table = []
+    for (slots, books, output), found in best.items():
+        record: dict[str, Any] = {"slots": slots, "books": books, "output": output}
+        for side, (rate, setting) in found.items():
+            record |= {side: rate, f"{side}_setting": setting}
+        if "peer" in found:
+            record["times_peer"] = record["jaxmars"] / record["peer"]
+        table.append(record)
+    return table
+
+
+def print_best(table: Sequence[dict]) -> None:
+    """The closing lines: medians, each side in its best setting."""
+    print("\nmedians, each side in its best setting")
+    for row in table:
+        line = (
+            f"{row['slots']:5} {row['books']:5} {row['output']:>9}  "
+            f"{row['jaxmars'] / 1e6:.3f} M/s ({row['jaxmars_setting']})"
+        )
+        if "peer" in row:
+            line += f"  peer {row['peer'] / 1e6:.4f} M/s ({row['peer_setting']})"
+            line += f"  {row['times_peer']:.1f}x"
+        print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", help="result file (JSON); nothing is written without it")
+    parser.add_argument("--peer", help="checkout of JaxMARL-HFT to measure beside ours")
+    parser.add_argument("--books", type=int, nargs="+", default=list(MESSAGES), choices=MESSAGES)
+    parser.add_argument("--slots", type=int, nargs="+", default=list(PER_SIDE), choices=PER_SIDE)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="timed runs of each contestant")
+    parser.add_argument(
+        "--setting",
+        choices=(HERE, *SETTINGS),
+        help="measure in this process alone; its environment must be that of the setting",
+    )
+    args = parser.parse_args()
+    if args.setting:
+        record = measure_here(args)
+    else:
+        if jax.default_backend() == "cpu":
+            runs = [measure_in_process(setting, sys.argv[1:]) for setting in SETTINGS]
+        else:
+            args.setting = HERE
+            runs = [json.loads(common.as_json(measure_here(args)))]
+        table = best_of_settings(runs)
+        print_best(table)
+        record = {"question": "messages matched per second", "best": table, "runs": runs}
+    if args.out:
+        common.write_json(args.out, record)
+
+
+if __name__ == "__main__":
+    main()
