@@ -18,7 +18,7 @@ from jaxmars.cli_values import clock_time
 from jaxmars.config import OrderModelConfig, TrainConfig
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
-from jaxmars.tokens.bins import Converters
+from jaxmars.tokens.domain import domain_from_json
 from jaxmars.train.loop import Progress, TrainingError, fit
 from jaxmars.train.losses import evaluate
 from jaxmars.train.sources import Source, lobster_source, reference_source
@@ -46,26 +46,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
     """Keeps the usage lines of the docstring and prints defaults."""
 
 
-def first_model(source: Source, cfg: TrainConfig, init: str | None) -> OrderModel:
-    """A model with random parameters, or the one to go on from."""
-    if init is None:
-        model = OrderModel.init(source.model, jax.random.key(cfg.seed))
-        return dataclasses.replace(model, converters=source.converters)
-    model = OrderModel.from_pretrained(init)
-    if model.converters is None or not same_bins(model.converters, source.converters):
-        raise InputError(f"{init} has other bins than this training flow, expected the same")
-    return model
-
-
-def same_bins(a: Converters, b: Converters) -> bool:
-    """Whether two sets of converters encode alike."""
-    pairs = zip(a, b, strict=True)
-    return all(np.array_equal(x.edges, y.edges) for x, y in pairs)
-
-
-def train(source: Source, cfg: TrainConfig, out: pathlib.Path, init: str | None) -> None:
+def train(source: Source, cfg: TrainConfig, out: pathlib.Path, model: OrderModel) -> None:
     """Fits a model to a source and writes its folder, also at every line of progress."""
-    model = first_model(source, cfg, init)
     print(f"{model.num_params:,} parameters, {source.text}", flush=True)
     rng = np.random.default_rng(cfg.seed)
     validation = list(itertools.islice(source.validation(cfg.batch), source.validation_batches))
@@ -74,8 +56,7 @@ def train(source: Source, cfg: TrainConfig, out: pathlib.Path, init: str | None)
         manifest = {
             "made_by": f"jaxmars {__version__}, scripts/train_order_model.py",
             "trained_on": source.text,
-            "went_on_from": init,
-            "train": dataclasses.asdict(cfg),
+            "train": [*model.manifest.get("train", []), dataclasses.asdict(cfg)],
             "steps_done": progress.step,
             "train_loss_nats": progress.loss,
             "domain": source.domain._asdict(),
@@ -102,19 +83,32 @@ def train(source: Source, cfg: TrainConfig, out: pathlib.Path, init: str | None)
     print(f"wrote {out}")
 
 
+def new_source(args: argparse.Namespace, cfg: TrainConfig) -> Source:
+    """The training flow the flags name."""
+    if not args.lobster:
+        return reference_source(cfg.seed, OrderModelConfig.default())
+    if args.until is None:
+        raise InputError("--lobster needs --until HH:MM:SS, the last moment to train on")
+    return lobster_source(*args.lobster, args.until, OrderModelConfig.default())
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     devices.use_all_cores()
     try:
         values = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)}
         cfg = TrainConfig(**values)
-        if args.lobster:
-            if args.until is None:
-                raise InputError("--lobster needs --until HH:MM:SS, the last moment to train on")
-            source = lobster_source(*args.lobster, args.until, OrderModelConfig.default())
+        if args.init is not None:
+            model = OrderModel.from_pretrained(args.init)
+            if args.lobster or model.converters is None or "domain" not in model.manifest:
+                raise InputError("--init goes on with a model this script trained on the reference")
+            known = model.converters, domain_from_json(model.manifest["domain"])
+            source = reference_source(cfg.seed, model.config, known)
         else:
-            source = reference_source(cfg.seed, OrderModelConfig.default())
-        train(source, cfg, args.out, args.init)
+            source = new_source(args, cfg)
+            model = OrderModel.init(source.model, jax.random.key(cfg.seed))
+            model = dataclasses.replace(model, converters=source.converters)
+        train(source, cfg, args.out, model)
     except (InputError, TrainingError, ValueError) as error:
         print(f"train_order_model: {error}", file=sys.stderr)
         return 2

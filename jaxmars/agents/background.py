@@ -16,6 +16,7 @@ from jaxmars.agents.base import Agent, Decision, MarketView, Request, no_request
 from jaxmars.agents.policy import Cache, ContextPolicy
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
+from jaxmars.models.decoder import OrderNet
 from jaxmars.tokens.bins import TokenTables, sample
 from jaxmars.tokens.order import TYPE_CANCEL, TYPE_SELL
 from jaxmars.tokens.window import History, push_event
@@ -55,17 +56,23 @@ def background_agent(
     `FEATURE_RANGE`.
     """
     latest = model.num_time_rows * model.seconds_per_row
+    shape = nnx.eval_shape(lambda: OrderNet(model, rngs=nnx.Rngs(0)).unstack())
+    unstacked, _ = nnx.split(shape)
+
+    def prepare(params: BackgroundParams) -> BackgroundParams:
+        net = nnx.merge(graphdef, params.model).unstack()
+        return params._replace(model=nnx.split(net)[1])
 
     def init(
         params: BackgroundParams, key: jax.Array, view: MarketView, memory: History
     ) -> tuple[BackgroundState, Time]:
         del key
-        window, cache = policy.anchor(nnx.merge(graphdef, params.model), memory.window)
+        window, cache = policy.anchor(nnx.merge(unstacked, params.model), memory.window)
         history = memory._replace(window=window)
         return BackgroundState(history, cache, no_request(), view.time), view.time
 
     def refresh(params: BackgroundParams, state: BackgroundState) -> BackgroundState:
-        net = nnx.merge(graphdef, params.model)
+        net = nnx.merge(unstacked, params.model)
         window, cache = policy.anchor(net, state.history.window)
         return state._replace(history=state.history._replace(window=window), cache=cache)
 
@@ -83,7 +90,7 @@ def background_agent(
         event: Event,
         is_done: jax.Array,
     ) -> Decision:
-        net = nnx.merge(graphdef, params.model)
+        net = nnx.merge(unstacked, params.model)
         history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
         hidden, cache = policy.read(net, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
@@ -100,7 +107,7 @@ def background_agent(
         )
         return Decision(BackgroundState(history, cache, plan, wake), wake, status)
 
-    return Agent(init, act, update, refresh)
+    return Agent(init, act, update, refresh, prepare)
 
 
 def decode_order(

@@ -42,7 +42,7 @@ class Decision(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """Four pure, unbatched functions. Keys come in, nothing random is stored.
+    """Five pure, unbatched functions. Keys come in, nothing random is stored.
 
     In a step of the market the agent whose wake-up is due acts, the market executes, and then
     **every** agent updates, whether it acted or not: that is where models run, once per step and
@@ -60,6 +60,8 @@ class Agent(NamedTuple):
     `is_done` is True when this agent's own request has just been carried out completely."""
     refresh: Callable[[Params, AgentState], AgentState]
     """(params, state) -> state, between segments: where a context is re-anchored."""
+    prepare: Callable[[Params], Params]
+    """(params) -> params as the other four take them; once per compiled loop, outside it."""
 
 
 def no_request() -> Request:
@@ -71,6 +73,11 @@ def no_request() -> Request:
 def decide(state: AgentState, wake: Time) -> Decision:
     """A decision without trouble."""
     return Decision(state, wake, jnp.zeros((), jnp.int32))
+
+
+def as_they_are(params: Params) -> Params:
+    """A `prepare` for agents whose params need none."""
+    return params
 
 
 def keep(params: Params, state: AgentState) -> AgentState:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, as_they_are, decide, keep
 from jaxmars.types import Event, Kind, Side, Time
 
 KINDS = ((Kind.LIMIT, Side.BUY, 0.4), (Kind.LIMIT, Side.SELL, 0.4), (Kind.CANCEL, Side.BUY, 0.2))
@@ -72,4 +72,4 @@ def noise_agent(start: Time, end: Time) -> Agent:
         wake = clock.choose(is_done, following, state.wake)
         return decide(NoiseState(wake), wake)
 
-    return Agent(init, act, update, keep)
+    return Agent(init, act, update, keep, as_they_are)

@@ -16,7 +16,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep, no_request
+from jaxmars.agents.base import (
+    Agent,
+    Decision,
+    MarketView,
+    Request,
+    as_they_are,
+    decide,
+    keep,
+    no_request,
+)
 from jaxmars.types import L2, Event, Kind, Side, Time
 
 NUM_PARENTS = 5
@@ -219,7 +228,7 @@ def reference_agent(lot: int) -> Agent:
         plan = jax.tree.map(lambda new, old: jnp.where(partial, old, new), plan, state.plan)
         return decide(moved._replace(plan=plan), plan.due)
 
-    return Agent(init, act, update, keep)
+    return Agent(init, act, update, keep, as_they_are)
 
 
 def _new_parents(

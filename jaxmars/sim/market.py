@@ -66,6 +66,7 @@ def init_market(
       agents: who trades.
       cfg: the instrument.
     """
+    params = prepare(params, agents)
     l2 = l2_snapshot(book, cfg.levels)
     keys = jax.random.split(jax.random.fold_in(key, START_DRAWS), len(agents))
     states, wakes = [], []
@@ -93,6 +94,11 @@ def init_market(
     )
 
 
+def prepare(params: tuple[Params, ...], agents: tuple[Agent, ...]) -> tuple[Params, ...]:
+    """Every agent's params as `step` takes them; call it once, outside a loop over `step`."""
+    return tuple(agent.prepare(p) for agent, p in zip(agents, params, strict=True))
+
+
 def step(
     key: jax.Array,
     market: MarketState,
@@ -111,7 +117,7 @@ def step(
     Args:
       key: one key per trajectory; draws of step n depend on it and on n only.
       market: the state.
-      params: one pytree per agent.
+      params: one pytree per agent, from `prepare`.
       agents: the same tuple at every step.
       cfg: the instrument.
     """

@@ -7,7 +7,7 @@ from jax import lax
 
 from jaxmars.agents.base import Agent
 from jaxmars.config import MarketConfig, SimConfig
-from jaxmars.sim.market import MarketState, step
+from jaxmars.sim.market import MarketState, prepare, step
 from jaxmars.types import L2, Event, Params
 
 Trajectory = Event  # stacked over a leading time axis
@@ -43,6 +43,8 @@ def rollout(
         raise ValueError(
             f"num_events must be a multiple of the segment of {cfg.segment}, got {num_events}"
         )
+
+    params = prepare(params, agents)
 
     def one(market: MarketState, _: None) -> tuple[MarketState, Event]:
         return step(key, market, params, agents=agents, cfg=cfg.market)
@@ -95,6 +97,8 @@ def record(
     Returns:
       The market, and events with snapshots, `[num_events, …]`.
     """
+
+    params = prepare(params, agents)
 
     def one(market: MarketState, _: None) -> tuple[MarketState, tuple[Event, L2]]:
         market, event = step(key, market, params, agents=agents, cfg=cfg)

@@ -31,7 +31,8 @@ def mean_loss(net: OrderNet, windows: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _position_losses(graphdef: nnx.GraphDef, params: Params, windows: jax.Array) -> jax.Array:
+def position_losses(graphdef: nnx.GraphDef, params: Params, windows: jax.Array) -> jax.Array:
+    """`order_loss` of a batch of windows `[batch, length, 15]`: `[batch, length - 1]` nats."""
     net = nnx.merge(graphdef, params)
     return jax.vmap(order_loss, (None, 0))(net, windows)
 
@@ -41,7 +42,7 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean loss over batches of windows, and its standard error over windows, nats per order."""
     means = [
-        np.asarray(_position_losses(graphdef, params, jnp.asarray(windows, jnp.int32))).mean(1)
+        np.asarray(position_losses(graphdef, params, jnp.asarray(windows, jnp.int32))).mean(1)
         for windows in batches
     ]
     losses = np.concatenate(means)

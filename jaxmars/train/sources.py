@@ -46,11 +46,19 @@ class Source(NamedTuple):
     validation_batches: int
 
 
-def reference_source(seed: int, model: OrderModelConfig) -> Source:
-    """Endless fresh sessions of the reference market; bins from other sessions."""
+def reference_source(
+    seed: int, model: OrderModelConfig, known: tuple[Converters, Domain] | None = None
+) -> Source:
+    """Endless fresh sessions of the reference market.
+
+    Args:
+      seed: of the sessions.
+      model: window and numbers of bins.
+      known: bins and domain to use; by default fitted on sessions that are not trained on.
+    """
     market, params = reference_market(), ReferenceParams()
     plan = ReferencePlan()
-    converters, domain = fit_reference_bins(BINS_SEED, market, model, params, plan)
+    converters, domain = known or fit_reference_bins(BINS_SEED, market, model, params, plan)
     rows = functools.partial(reference_rows, seed, market=market, converters=converters)
     rows = functools.partial(rows, params=params, plan=plan)
 
