@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, decide, keep
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, as_they_are, decide, keep
 from jaxmars.book import apply_order, init_book, l2_snapshot
 from jaxmars.config import OrderModelConfig
 from jaxmars.models import OrderModel
@@ -172,7 +172,7 @@ def scripted_agent() -> Agent:
         wake = wake_at(params, turn)
         return decide(ScriptState(turn, wake), wake)
 
-    return Agent(init, act, update, keep)
+    return Agent(init, act, update, keep, as_they_are)
 
 
 def limit(second: int, side: Side, price: int, size: int) -> tuple[int, int, int, int, int]:
