@@ -1,1 +1,5 @@
+"""Questions asked of simulations."""
 
+from jaxmars.tasks.forecast import ForecastResult, forecast
+
+__all__ = ["ForecastResult", "forecast"]

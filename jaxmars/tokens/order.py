@@ -126,6 +126,13 @@ def advance(
     return state, row, action
 
 
+def order_features(
+    tables: TokenTables, cfg: MarketConfig, state: FeatureState, event: Event, after: L2
+) -> jax.Array:
+    """The fifteen numbers of one order, `[15]` int32; arguments as for `advance`."""
+    return advance(tables, cfg, state, event, after)[1]
+
+
 def order_index(
     tables: TokenTables, event: Event, size: jax.Array, interval: Time, mid_before: jax.Array
 ) -> jax.Array:
