@@ -12,9 +12,8 @@ import jax.numpy as jnp
 
 from jaxmars import clock
 from jaxmars.agents.base import MarketView
-from jaxmars.agents.reference import (
-    MAX_DEPTH,
-    MAX_LOTS,
+from jaxmars.agents.reference_plan import MAX_DEPTH, MAX_LOTS
+from jaxmars.agents.reference_state import (
     Quotes,
     Rates,
     ReferenceParams,
