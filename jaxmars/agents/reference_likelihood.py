@@ -31,8 +31,8 @@ REACH = 192  # ticks around the mid that are told apart; beyond them all prices 
 SMALLEST = 1e-30
 
 
-class _Slots(NamedTuple):
-    """The planned order as the model sees it."""
+class OrderSlots(NamedTuple):
+    """An order as the model sees it: `[]` int32 each."""
 
     kind: jax.Array
     price: jax.Array
@@ -56,11 +56,22 @@ def plan_nats(
       tables: bins that define the slots.
       lot: shares per lot.
     """
+    return slot_nats(params, state, view, tables, lot, planned_slots(state, view, tables))
+
+
+def slot_nats(
+    params: ReferenceParams,
+    state: ReferenceState,
+    view: MarketView,
+    tables: TokenTables,
+    lot: int,
+    slots: OrderSlots,
+) -> jax.Array:
+    """-log p of any slots for the next order; arguments as for `plan_nats`."""
     best = quotes(view.l2, state.mid)
     weights = cancel_weights(params, view, lot, best)
     rates = event_rates(params, state, best, weights.sum())
     mid = mid_price(view.l2, view.last_price)
-    slots = _slots_of(state, view, tables, mid)
     offsets = jnp.arange(-REACH, REACH + 1, dtype=jnp.int32)
     zeros = jnp.zeros_like(offsets)
     inside = jax.vmap(encode, (None, 0, 0))(tables.price_level, offsets, zeros) == slots.price
@@ -75,14 +86,14 @@ def plan_nats(
     return -jnp.log(jnp.maximum(order, SMALLEST)) - jnp.log(jnp.maximum(wait, SMALLEST))
 
 
-def _slots_of(
-    state: ReferenceState, view: MarketView, tables: TokenTables, mid: jax.Array
-) -> _Slots:
+def planned_slots(state: ReferenceState, view: MarketView, tables: TokenTables) -> OrderSlots:
+    """Slots of the order that `state` plans."""
     request = state.plan.request
+    mid = mid_price(view.l2, view.last_price)
     zero = jnp.zeros((), jnp.int32)
     wait = clock.minus(state.plan.due, view.time)
     side = jnp.where(request.side == Side.SELL, TYPE_SELL, TYPE_BUY)
-    return _Slots(
+    return OrderSlots(
         kind=jnp.where(request.kind == Kind.CANCEL, TYPE_CANCEL, side),
         price=encode(tables.price_level, request.price - mid, zero),
         volume=encode(tables.order_volume, request.size, zero),
@@ -132,7 +143,7 @@ def _trade_density(
     best: Quotes,
     rates: Rates,
     prices: jax.Array,
-    slots: _Slots,
+    slots: OrderSlots,
     tables: TokenTables,
     lot: int,
 ) -> jax.Array:
@@ -162,7 +173,7 @@ def _limit_density(
     best: Quotes,
     rates: Rates,
     prices: jax.Array,
-    slots: _Slots,
+    slots: OrderSlots,
 ) -> jax.Array:
     """Rate of limit orders of the planned side at each price, any size."""
     sell = (1 + params.lean * jnp.clip(state.flow, -1, 1)) / 2
@@ -185,7 +196,7 @@ def _cancel_density(
     weights: jax.Array,
     rates: Rates,
     mid: jax.Array,
-    slots: _Slots,
+    slots: OrderSlots,
     tables: TokenTables,
     lot: int,
 ) -> jax.Array:
