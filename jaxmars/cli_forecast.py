@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from jaxmars import devices
-from jaxmars.builtin import STARTS, default_weights
+from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_values import clock_time, natural, positive
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.errors import InputError
@@ -140,7 +140,7 @@ def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, Mark
     from jaxmars.sim.reference_market import reference_market
 
     if not args.lobster:
-        start = load_start(default_weights() / STARTS, args.start)
+        start = load_start(default_starts(), args.start)
         market = dataclasses.replace(reference_market(), slots=args.slots)
         return start, market, f"reference market, start {args.start}"
     message, book = args.lobster

@@ -1,6 +1,5 @@
 """What made a file: version, configuration, seed, weights. Also atomic writing."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +11,7 @@ import jax
 
 from jaxmars import __version__
 from jaxmars.book import MATCHING_VERSION
+from jaxmars.convert import store
 
 
 def provenance(seed: int, weights: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -23,15 +23,9 @@ def provenance(seed: int, weights: pathlib.Path, config: dict[str, Any]) -> dict
         "devices": [str(device.device_kind) for device in jax.devices()],
         "seed": seed,
         "weights": str(weights),
-        "weights_sha256": sha256(weights / "model.safetensors"),
+        "weights_sha256": store.file_hash(weights / store.TENSOR_FILE),
         "config": config,
     }
-
-
-def sha256(path: pathlib.Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:

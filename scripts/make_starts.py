@@ -1,6 +1,6 @@
 """Makes the built-in start states: reference-market sessions at 10:00, and what happens next.
 
-python scripts/make_starts.py weights/default/starts.npz
+python scripts/make_starts.py weights/starts.npz
 """
 
 import functools
