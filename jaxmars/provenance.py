@@ -28,7 +28,7 @@ def provenance(seed: int, weights: pathlib.Path, config: dict[str, Any]) -> dict
     }
 
 
-def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """Calls `write` with a temporary path beside `path`, then puts the result in its place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=path.suffix)
     os.close(handle)
@@ -44,4 +44,4 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) 
 def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
     """One JSON object, indented, atomically."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text) and None)
+    write_atomically(path, lambda temporary: temporary.write_text(text))

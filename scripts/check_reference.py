@@ -151,14 +151,14 @@ def statistics(group: list[Path]) -> dict[str, float]:
     fine = np.stack([size[:, i : i + SPAN].sum(1) for i in range(coarse.shape[1])], 1)
     excess = (size > np.quantile(size, TAIL)).sum(1)
     by_minute = r / r.std(0, ddof=1)
-    kurtosis = lambda x: float(pd.Series(x.ravel()).kurt())
+    kurtosis = lambda x: float(np.asarray(pd.Series(x.ravel()).kurt()))
     found = {
         "orders per minute": counts.sum(1).mean() / MINUTES,
         "share of limit orders": counts[:, 0].sum() / counts.sum(),
         "share of trades": counts[:, 1].sum() / counts.sum(),
         "share of cancels": counts[:, 2].sum() / counts.sum(),
         "spread": np.mean([p.spread for p in group]),
-        "skewness": float(pd.Series(r.ravel()).skew()),
+        "skewness": float(np.asarray(pd.Series(r.ravel()).skew())),
         "Fano factor": excess.var(ddof=1) / excess.mean(),
         "conditional kurtosis": kurtosis(by_minute),
         "volume with abs return": correlation(volume, size),

@@ -12,6 +12,7 @@ import functools
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import devices
@@ -43,7 +44,7 @@ def run_sessions(tables) -> tuple:
 
     def one(key, market, _):
         market, event = step(key, market, (params,), agents=agents, cfg=cfg)
-        view = MarketView(market.time, market.book, market.l2, market.last_price, np.int32(0))
+        view = MarketView(market.time, market.book, market.l2, market.last_price, jnp.int32(0))
         nats = plan_nats(params, market.agents[0], view, tables, cfg.lot_size)
         fresh = market.pending.kind == Kind.NONE
         return market, (event, market.l2, nats, fresh)

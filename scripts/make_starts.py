@@ -86,7 +86,7 @@ def make_start(session) -> StartPoint:
         flow=slice_flow(flow, max(cut - KEPT_ORDERS, 0), cut),
         open_time=Time(flow.event.time.sec[0], flow.event.time.nsec[0]),
         open_price=flow.event.first_price[traded],
-        time=Time(np.int32(BOOK_TIME), np.int32(0)),
+        time=Time(*np.array([BOOK_TIME, 0], np.int32)),
         last_price=last_price,
         past=MidPath(path.seconds[shown], path.mid[shown]),
         future=MidPath(path.seconds[later], path.mid[later]),

@@ -89,7 +89,8 @@ def new_source(args: argparse.Namespace, cfg: TrainConfig) -> Source:
         return reference_source(cfg.seed, OrderModelConfig.default())
     if args.until is None:
         raise InputError("--lobster needs --until HH:MM:SS, the last moment to train on")
-    return lobster_source(*args.lobster, args.until, OrderModelConfig.default())
+    message, book = args.lobster
+    return lobster_source(message, book, args.until, OrderModelConfig.default())
 
 
 def main(argv: list[str] | None = None) -> int:

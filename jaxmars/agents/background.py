@@ -94,7 +94,7 @@ def background_agent(
         history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
         hidden, cache = policy.read(net, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
-        slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
+        slots, finite = net.head.sample(hidden, uniforms[:4], jnp.asarray(params.temperature))
         mid = mid_price(view.l2, view.last_price)
         plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
         due = clock.choose(finite, clock.plus(view.time, gap), clock.never())

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmars.book import Book, book_from_levels
@@ -68,14 +69,15 @@ def lobster_start(
     past, future = mid_path_of(flow, now), mid_path_of(later, now)
     recent = past.seconds >= -PAST_SECONDS
     soon = future.seconds <= FUTURE_SECONDS
-    book = jax.tree.map(np.asarray, book_from_levels(l2, market.slots, np.int32(CROWD)))
+    book = jax.tree.map(np.asarray, book_from_levels(l2, market.slots, jnp.int32(CROWD)))
+    whole: Any = lambda x: np.asarray(x, np.int32)
     return StartPoint(
         book=book,
         flow=flow,
-        open_time=Time(flow.event.time.sec[0], flow.event.time.nsec[0]),
-        open_price=np.int32(0 if opened is None else flow.event.first_price[opened]),
-        time=Time(np.int32(sec), np.int32(nsec)),
-        last_price=flow.event.last_price[-1],
+        open_time=Time(whole(flow.event.time.sec[0]), whole(flow.event.time.nsec[0])),
+        open_price=whole(0 if opened is None else flow.event.first_price[opened]),
+        time=Time(whole(sec), whole(nsec)),
+        last_price=whole(flow.event.last_price[-1]),
         past=MidPath(past.seconds[recent], past.mid[recent]),
         future=MidPath(future.seconds[soon], future.mid[soon]),
     )
@@ -99,22 +101,23 @@ def event_mid(event: Event) -> np.ndarray:
 
 def _template() -> StartPoint:
     """A start whose leaves are their names."""
-    time = lambda name: Time(f"{name}.sec", f"{name}.nsec")
-    columns = {f: f"flow.event.{f}" for f in Event._fields if f != "time"}
-    event: Any = Event(time=time("flow.event.time"), **columns)
-    book: Any = Book(*(f"book.{f}" for f in Book._fields))
-    l2: Any = L2("flow.l2.price", "flow.l2.size")
-    path: Any = lambda name: MidPath(f"{name}.seconds", f"{name}.mid")
-    names: Any = ("open_price", "last_price")
+    name: Any = lambda prefix, fields: [f"{prefix}.{field}" for field in fields]
+    time = lambda prefix: Time(*name(prefix, Time._fields))
+    path = lambda prefix: MidPath(*name(prefix, MidPath._fields))
+    columns = Event._fields[1:]
+    single: Any = lambda field: field
     return StartPoint(
-        book,
-        Flow(event, l2),
-        time("open_time"),
-        names[0],
-        time("time"),
-        names[1],
-        path("past"),
-        path("future"),
+        book=Book(*name("book", Book._fields)),
+        flow=Flow(
+            Event(time("flow.event.time"), *name("flow.event", columns)),
+            L2(*name("flow.l2", L2._fields)),
+        ),
+        open_time=time("open_time"),
+        open_price=single("open_price"),
+        time=time("time"),
+        last_price=single("last_price"),
+        past=path("past"),
+        future=path("future"),
     )
 
 

@@ -41,7 +41,7 @@ class Start(NamedTuple):
 class Finished(NamedTuple):
     """One trajectory, on the host."""
 
-    index: int
+    number: int  # of the trajectory
     events: Trajectory  # numpy, [events]; events of kind NONE and without status are left out
     status: int  # bits of Status
     steps: int  # steps taken, NONE events included

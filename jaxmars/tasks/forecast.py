@@ -18,7 +18,7 @@ from jaxmars.data.start import StartPoint, event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
-from jaxmars.tasks import labels
+from jaxmars.tasks import labels as rules
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import Kind, Side, Status
 
@@ -36,7 +36,7 @@ class ForecastResult(NamedTuple):
     paths: np.ndarray  # [trajectories, grid] float64, mids
     start_mid: float
     labels: np.ndarray  # [trajectories, HORIZONS] float64
-    borders: labels.Thresholds
+    borders: rules.Thresholds
     truth: np.ndarray | None  # [grid] float64, recorded mids; None if unknown
     truth_labels: np.ndarray | None  # [HORIZONS]
     pace: Pace
@@ -59,19 +59,19 @@ class ForecastResult(NamedTuple):
 
     def class_table(self) -> pd.DataFrame:
         """One row per horizon: probability of each class, and the class of the mean label."""
-        votes = labels.classes(self.labels, self.borders)
-        share = np.stack([(votes == c).mean(0) for c in range(len(labels.CLASSES))], 1)
-        mean = labels.classes(self.labels.mean(0), self.borders)
-        frame = pd.DataFrame(share, columns=[f"P({name})" for name in labels.CLASSES])
-        frame.insert(0, "minutes", labels.HORIZONS)
+        votes = rules.classes(self.labels, self.borders)
+        share = np.stack([(votes == c).mean(0) for c in range(len(rules.CLASSES))], 1)
+        mean = rules.classes(self.labels.mean(0), self.borders)
+        frame = pd.DataFrame(share, columns=[f"P({name})" for name in rules.CLASSES])
+        frame.insert(0, "minutes", rules.HORIZONS)
         frame["mean_label_bp"] = 1e4 * self.labels.mean(0)
-        frame["class"] = [labels.CLASSES[c] for c in mean]
+        frame["class"] = [rules.CLASSES[c] for c in mean]
         if self.truth_labels is not None:
-            real = labels.classes(self.truth_labels, self.borders)
+            real = rules.classes(self.truth_labels, self.borders)
             frame["recorded_label_bp"] = 1e4 * self.truth_labels
-            frame["recorded_class"] = [labels.CLASSES[c] for c in real]
+            frame["recorded_class"] = [rules.CLASSES[c] for c in real]
         longest = self.seconds[-1] / MINUTE
-        return frame[frame["minutes"] <= longest].reset_index(drop=True)
+        return frame.loc[frame["minutes"] <= longest].reset_index(drop=True)
 
     def score(self) -> pd.DataFrame | None:
         """How well each minute was forecast; None without a record.
@@ -128,7 +128,7 @@ def forecast(
     seed: int,
     cfg: SimConfig,
     temperature: float = 1.0,
-    borders: labels.Thresholds | None = None,
+    borders: rules.Thresholds | None = None,
     watch: Callable[[Pace], None] = lambda pace: None,
 ) -> ForecastResult:
     """Runs `trajectories` futures of a start.
@@ -180,7 +180,7 @@ def forecast(
         cfg=cfg,
         watch=note,
     )
-    finished = sorted(run, key=lambda t: t.index)
+    finished = sorted(run, key=lambda t: t.number)
     return summarise(start, finished, minutes, borders, paces[-1])
 
 
@@ -226,7 +226,7 @@ def summarise(
     start: StartPoint,
     finished: list[Finished],
     minutes: int,
-    borders: labels.Thresholds | None,
+    borders: rules.Thresholds | None,
     pace: Pace,
 ) -> ForecastResult:
     """Paths, labels and the record on one grid."""
@@ -238,17 +238,17 @@ def summarise(
         seconds = _seconds(trajectory) - now
         mid = event_mid(trajectory.events)
         paths.append(on_grid(seconds, mid, start_mid, grid))
-        found.append(labels.labels(seconds, mid, start_mid))
+        found.append(rules.labels(seconds, mid, start_mid))
     known = len(start.future.seconds) > 0 and start.future.seconds[-1] >= grid[-1] - GRID_SECONDS
     truth = on_grid(*start.future, start_mid, grid) if known else None
-    truth_labels = labels.labels(*start.future, start_mid) if known else None
+    truth_labels = rules.labels(*start.future, start_mid) if known else None
     return ForecastResult(
         trajectories=finished,
         seconds=grid,
         paths=np.array(paths),
         start_mid=start_mid,
         labels=np.array(found),
-        borders=labels.half_tick(start_mid) if borders is None else borders,
+        borders=rules.half_tick(start_mid) if borders is None else borders,
         truth=truth,
         truth_labels=truth_labels,
         pace=pace,
@@ -269,7 +269,7 @@ def _seconds(trajectory: Finished) -> np.ndarray:
 def _event_frame(trajectory: Finished) -> pd.DataFrame:
     event = trajectory.events
     nanoseconds = np.asarray(event.time.sec, np.int64) * clock.NANOS + event.time.nsec
-    columns: dict[str, Any] = {"trajectory": np.int32(trajectory.index), "time_ns": nanoseconds}
+    columns: dict[str, Any] = {"trajectory": np.int32(trajectory.number), "time_ns": nanoseconds}
     for name in event._fields:
         if name != "time":
             columns[name] = getattr(event, name)

@@ -4,9 +4,11 @@ The label of horizon k is l = (mean of the mids after each order in (t, t + k] -
 are cut at the terciles of l on the training period, so that each is as likely as the others there.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxmars.errors import InputError
 
 HORIZONS = (1, 2, 3, 4, 5)  # minutes
 CLASSES = ("down", "flat", "up")
@@ -53,13 +55,37 @@ def start_labels(seconds: np.ndarray, mid: np.ndarray, spacing: float = MINUTE) 
     last = seconds[-1] - max(HORIZONS) * MINUTE
     starts = np.arange(seconds[0], last, spacing)
     at = np.searchsorted(seconds, starts, "right") - 1
-    rows = [labels(seconds - t, mid, mid[i]) for t, i in zip(starts, at, strict=True) if mid[i] > 0]
+    rows = [
+        labels(seconds - t, mid, float(mid[i]))
+        for t, i in zip(starts, at, strict=True)
+        if mid[i] > 0
+    ]
     return np.array(rows).reshape(-1, len(HORIZONS))
 
 
 def cut(found: np.ndarray) -> Thresholds:
     """Terciles of labels `[starts, HORIZONS]`."""
     low, high = np.quantile(found, TERCILES, axis=0)
+    return Thresholds(low, high)
+
+
+def borders_from_json(value: Any) -> Thresholds:
+    """Borders from what a manifest holds: {"low": [...], "high": [...]}, one number per horizon.
+
+    Raises:
+      InputError: anything else, or a low border above its high one.
+    """
+    try:
+        low, high = (np.array(value[name], np.float64) for name in Thresholds._fields)
+    except (KeyError, TypeError, ValueError):
+        low = high = np.zeros(0)
+    shape = (len(HORIZONS),)
+    if low.shape != shape or high.shape != shape or not (np.isfinite(low + high)).all():
+        raise InputError(
+            f"got {value!r:.80}, expected low and high with {len(HORIZONS)} numbers each"
+        )
+    if (low > high).any():
+        raise InputError(f"low is {low.tolist()}, expected at most high, {high.tolist()}")
     return Thresholds(low, high)
 
 

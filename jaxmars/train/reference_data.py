@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import devices
@@ -101,7 +102,7 @@ def reference_rows(
         sessions, (row, action) = _run(keys, sessions, params, tables, market)
         rows.append(np.asarray(row, np.int32))
         actions.append(np.asarray(action))
-    final = np.asarray(jax.vmap(final_rows)(np.concatenate(actions, 1)))
+    final = np.asarray(jax.vmap(final_rows)(jnp.asarray(np.concatenate(actions, 1))))
     streams = zip(np.concatenate(rows, 1), final, strict=True)
     return [_after_warm_up(stream[stays]) for stream, stays in streams]
 
