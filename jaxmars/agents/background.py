@@ -18,11 +18,10 @@ from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.models.decoder import OrderNet
 from jaxmars.tokens.bins import TokenTables, sample
-from jaxmars.tokens.order import TYPE_CANCEL, TYPE_SELL
+from jaxmars.tokens.order import ELAPSED, TYPE_CANCEL, TYPE_SELL
 from jaxmars.tokens.window import History, push_event
 from jaxmars.types import Event, Kind, Params, Side, Status, Time
 
-ELAPSED = 4  # column of a row
 HALF_NANO = 500_000_000
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmars.config import OrderModelConfig
-from jaxmars.models.embedding import NUM_FEATURES, OrderEmbedding
+from jaxmars.models.embedding import OrderEmbedding
 from jaxmars.models.heads import HEADS
 from jaxmars.models.layers import Block, RMSNorm, rotation
+from jaxmars.tokens.order import NUM_FEATURES
 
 UNROLLED_LAYERS = 4  # layers per trip of the loop over layers; unrolled, the gradient is 2x faster
 

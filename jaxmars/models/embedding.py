@@ -6,9 +6,17 @@ from flax import nnx
 
 from jaxmars.config import OrderModelConfig
 from jaxmars.models.layers import INIT_STD, LayerNorm
+from jaxmars.tokens import order
+from jaxmars.tokens.order import (
+    CHANGE,
+    ELAPSED,
+    FIRST_BOOK_SLOT,
+    NUM_FEATURES,
+    ORDER_INDEX,
+    TRADE_RATIO,
+    VOLUME_RATIO,
+)
 
-NUM_FEATURES = 15
-ORDER_INDEX, VOLUME_RATIO, TRADE_RATIO, CHANGE, ELAPSED, FIRST_BOOK_SLOT = range(6)
 NUM_BOOK_SLOTS = NUM_FEATURES - FIRST_BOOK_SLOT
 
 
@@ -48,8 +56,7 @@ def split_index(index: jax.Array, cfg: OrderModelConfig) -> jax.Array:
 
 def join_slots(slots: jax.Array, cfg: OrderModelConfig) -> jax.Array:
     """(type, price, volume, interval) slots int32[4] to the order index, int32[]."""
-    _, price, volume, interval = cfg.slot_shape
-    return ((slots[0] * price + slots[1]) * volume + slots[2]) * interval + slots[3]
+    return order.join_slots(tuple(slots), cfg.slot_shape)
 
 
 class OrderEmbedding(nnx.Module):

@@ -17,15 +17,15 @@ from jaxmars.config import OrderModelConfig
 from jaxmars.convert import hub, keymap, store
 from jaxmars.errors import InputError
 from jaxmars.models.decoder import OrderNet
-from jaxmars.models.embedding import (
+from jaxmars.models.heads import HEADS
+from jaxmars.tokens.bins import Converters, load_converters, save_converters
+from jaxmars.tokens.order import (
     ELAPSED,
     NUM_FEATURES,
     ORDER_INDEX,
     TRADE_RATIO,
     VOLUME_RATIO,
 )
-from jaxmars.models.heads import HEADS
-from jaxmars.tokens.bins import Converters, load_converters, save_converters
 from jaxmars.types import Params
 
 SAVED_DTYPES = (jnp.float32, jnp.bfloat16)

@@ -17,6 +17,8 @@ from jaxmars.tokens.bins import BinTable, TokenTables, encode
 from jaxmars.types import L2, REJECTING, Event, Kind, Side, Time
 
 NUM_FEATURES = 15
+# Columns of a row; the book slots fill the rest.
+ORDER_INDEX, VOLUME_RATIO, TRADE_RATIO, CHANGE, ELAPSED, FIRST_BOOK_SLOT = range(6)
 NUM_TYPES = 3
 TYPE_SELL, TYPE_BUY, TYPE_CANCEL = range(NUM_TYPES)
 LOB_SLOTS = 10  # ticks of the book around the mid that a row shows
@@ -166,15 +168,6 @@ def join_slots(slots: tuple[jax.Array, ...], shape: tuple[int, ...]) -> jax.Arra
     for slot, size in zip(slots, shape, strict=True):
         index = index * size + slot
     return index
-
-
-def split_index(index: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
-    """The inverse of `join_slots`."""
-    slots = []
-    for size in reversed(shape):
-        slots.append(index % size)
-        index = index // size
-    return tuple(reversed(slots))
 
 
 def lob_slots(table: BinTable, l2: L2, mid: jax.Array) -> jax.Array:

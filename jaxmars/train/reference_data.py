@@ -24,6 +24,7 @@ from jaxmars.sim.reference_market import (
 from jaxmars.sim.rollout import record
 from jaxmars.tokens.bins import Converters
 from jaxmars.tokens.domain import Domain, flow_domain
+from jaxmars.tokens.order import ELAPSED
 from jaxmars.tokens.quantities import fit_converters, quantities
 from jaxmars.tokens.window import final_rows
 
@@ -108,8 +109,7 @@ def reference_rows(
 
 
 def _after_warm_up(rows: np.ndarray) -> np.ndarray:
-    elapsed = 4
-    return rows[rows[:, elapsed] >= WARM_UP_SECONDS]
+    return rows[rows[:, ELAPSED] >= WARM_UP_SECONDS]
 
 
 def windows_of(
