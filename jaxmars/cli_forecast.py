@@ -9,16 +9,15 @@ Writes fan.png, trajectories.parquet and summary.json.
 """
 
 import argparse
+import contextlib
 import dataclasses
-import math
 import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jaxmars import devices
 from jaxmars.builtin import default_starts, default_weights
-from jaxmars.cli_values import clock_time, natural, positive
+from jaxmars.cli_values import above_zero, clock_time, whole
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.errors import InputError
 
@@ -26,52 +25,78 @@ if TYPE_CHECKING:
     from jaxmars.agents.policy import ContextPolicy
     from jaxmars.data.start import StartPoint
     from jaxmars.models import OrderModel
+    from jaxmars.tasks import labels
 
 NAME = "forecast"
 HELP = "run many futures of one start and show their distribution"
-LONGEST_MINUTES = 390
 MOST_TRAJECTORIES = 1_000_000
-UNITS_PER_CURRENCY = 10_000  # LOBSTER prices
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "jaxmars" / "xla"
+LONGEST_MINUTES = 390
+MOST_SEEDS = 2**32  # a key of JAX holds no more
+MOST_STARTS = 1_000_000
+MOST_ORDERS = 1_000_000  # of a window, a book side, a future
+MOST_LANES = 65_536
+MOST_UNITS = 10**9  # of a tick
+MINUTE = 60
 BAR_WIDTH = 30
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-    add = parser.add_argument
-    add("--out", type=pathlib.Path, default=pathlib.Path("out/forecast"), help="folder to write")
-    add("--weights", default=None, help="model folder or hub id (default: the built-in weights)")
-    add("--trajectories", type=positive, default=128, help="number of futures")
-    add("--minutes", type=positive, default=5, help="horizon, minutes")
-    add("--seed", type=natural, default=0, help="future i depends on the seed and on i only")
-    add("--start", type=natural, default=0, help="number of the built-in start")
-    add("--lobster", nargs=2, metavar=("MESSAGE", "BOOK"), help="recorded day to start from")
-    add("--at", type=clock_time, metavar="HH:MM:SS", help="moment of the recorded day")
-    add("--tick", type=positive, help="price units (1e-4) per tick (default: from the data)")
-    add("--slots", type=positive, default=512, help="orders a side of the book can hold")
-    add("--temperature", type=float, default=1.0, help="of the model's softmax")
-    add("--growth", type=positive, help="orders between context anchors (default: half the window)")
-    add("--exact", action="store_true", help="recompute the whole window for every order (slow)")
-    add("--lanes", type=positive, default=64, help="futures side by side per device")
-    add("--max-events", type=positive, default=16384, help="events of one future, at most")
+
+    def add(flag: str, text: str, **options: Any) -> None:
+        known = " (default: %(default)s)" if options.get("default") is not None else ""
+        parser.add_argument(flag, help=text + known, **options)
+
+    orders = whole(1, MOST_ORDERS)
+    add("--out", "folder to write", type=pathlib.Path, default=pathlib.Path("out/forecast"))
+    add("--weights", "model folder or hub id (default: the built-in weights)")
+    add("--trajectories", "number of futures", type=whole(1, MOST_TRAJECTORIES), default=128)
+    add("--minutes", "horizon, minutes", type=whole(1, LONGEST_MINUTES), default=5)
+    add(
+        "--seed",
+        "future i depends on the seed and on i only",
+        type=whole(0, MOST_SEEDS - 1),
+        default=0,
+    )
+    add("--start", "number of the built-in start (default: 0)", type=whole(0, MOST_STARTS))
+    add("--lobster", "recorded day to start from", nargs=2, metavar=("MESSAGE", "BOOK"))
+    add("--at", "moment of the recorded day", type=clock_time, metavar="HH:MM:SS")
+    add(
+        "--tick",
+        "price units (1e-4 of the currency) per tick of the record (default: from its prices)",
+        type=whole(1, MOST_UNITS),
+    )
+    add("--slots", "orders a side of the book can hold", type=orders, default=512)
+    add("--temperature", "of the model's softmax", type=above_zero, default=1.0)
+    add("--growth", "orders between context anchors (default: half the window)", type=orders)
+    parser.add_argument(
+        "--exact", action="store_true", help="recompute the whole window for every order (slow)"
+    )
+    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES), default=64)
+    add("--max-events", "orders of one future, at most", type=orders, default=16384)
 
 
 def run(args: argparse.Namespace) -> None:
     """Start, futures, files."""
     check(args)
     prepare_jax()
+    from jaxmars.convert import hub
     from jaxmars.models import OrderModel
     from jaxmars.tasks.forecast import forecast, needed_orders
-    from jaxmars.tasks.forecast_files import write_forecast
+    from jaxmars.tasks.forecast_files import check_out, write_forecast
 
-    source = args.weights if args.weights is not None else default_weights()
-    model = OrderModel.from_pretrained(source)
+    check_out(args.out)
+    folder = hub.fetch(default_weights() if args.weights is None else args.weights)
+    model = OrderModel.from_pretrained(folder)
+    if model.converters is None:
+        raise InputError(f"{folder} has no converters.json, expected the bins of the model there")
+    borders = known_borders(folder, model)
     policy = choose_policy(args, model)
     start, market, origin = find_start(args, needed_orders(model, policy))
     cfg = SimConfig(
         market=market, segment=policy.segment, lanes=args.lanes, max_events=args.max_events
     )
-    for line in domain_notes(model, start, market):
+    for line in start_notes(args, model, start, market):
         print(f"note: {line}", file=sys.stderr)
     result = forecast(
         start,
@@ -82,11 +107,11 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
         cfg=cfg,
         temperature=args.temperature,
-        borders=known_borders(model),
+        borders=borders,
         watch=show_pace,
     )
     print(file=sys.stderr)
-    made_by = describe_run(args, source, cfg, origin)
+    made_by = describe_run(args, folder, cfg, origin)
     title = f"{origin}: {args.trajectories} futures of {args.minutes} minutes"
     write_forecast(args.out, result, start, market.tick_size, made_by, title)
     report(result, args.out, market.tick_size)
@@ -96,26 +121,25 @@ def check(args: argparse.Namespace) -> None:
     """Refuses combinations that make no sense."""
     if args.lobster and args.at is None:
         raise InputError("--lobster needs --at HH:MM:SS, the moment to start from")
-    if args.at is not None and not args.lobster:
-        raise InputError("--at belongs to --lobster MESSAGE BOOK, which is missing")
-    if args.minutes > LONGEST_MINUTES:
-        raise InputError(f"--minutes is {args.minutes}, expected at most {LONGEST_MINUTES}")
-    if args.trajectories > MOST_TRAJECTORIES:
-        raise InputError(
-            f"--trajectories is {args.trajectories}, expected at most {MOST_TRAJECTORIES}"
-        )
-    if not (math.isfinite(args.temperature) and args.temperature > 0):
-        raise InputError(f"--temperature is {args.temperature}, expected a number above 0")
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError(f"--out {args.out} is a file, expected a folder")
+    for flag in ("at", "tick"):
+        if getattr(args, flag) is not None and not args.lobster:
+            raise InputError(f"--{flag} belongs to --lobster MESSAGE BOOK, which is missing")
+    if args.lobster and args.start is not None:
+        raise InputError("--start names a built-in start, but --lobster gives another; leave one")
 
 
 def prepare_jax() -> None:
     """All cores as devices, compiled programs kept between runs."""
     import jax
 
-    devices.use_all_cores()
-    jax.config.update("jax_compilation_cache_dir", str(CACHE))
+    from jaxmars import devices
+
+    with contextlib.suppress(RuntimeError):  # JAX runs already and keeps the devices it has
+        devices.use_all_cores()
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = os.path.join(caches, "jaxmars", "xla")
+        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def choose_policy(args: argparse.Namespace, model: "OrderModel") -> "ContextPolicy":
@@ -136,29 +160,47 @@ def choose_policy(args: argparse.Namespace, model: "OrderModel") -> "ContextPoli
 def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, MarketConfig, str]":
     """Start, instrument, and a few words on where it comes from."""
     from jaxmars.data import read_lobster
+    from jaxmars.data.lobster import PRICE_UNITS_PER_CURRENCY
     from jaxmars.data.start import load_start, lobster_start
     from jaxmars.sim.reference_market import reference_market
 
     if not args.lobster:
-        start = load_start(default_starts(), args.start)
+        number = 0 if args.start is None else args.start
+        start = load_start(default_starts(), number)
         market = dataclasses.replace(reference_market(), slots=args.slots)
-        return start, market, f"reference market, start {args.start}"
+        return start, market, f"reference market, start {number}"
     message, book = args.lobster
     data = read_lobster(message, book, args.tick)
     market = MarketConfig(
-        tick_size=data.tick / UNITS_PER_CURRENCY,
+        tick_size=data.tick / PRICE_UNITS_PER_CURRENCY,
         lot_size=data.lot,
         slots=args.slots,
         levels=data.l2.size.shape[2],
     )
     if market.slots < 2 * market.levels:
         raise InputError(
-            f"--slots is {market.slots}, expected at least {2 * market.levels}, the recorded levels"
+            f"--slots is {market.slots}, expected at least {2 * market.levels}: "
+            f"{book} has {market.levels} levels on each side"
         )
-    start = lobster_start(data, *args.at, market, needed)
-    seconds = args.at[0]
+    seconds, nanoseconds = args.at
+    start = lobster_start(data, seconds, nanoseconds, market, needed)
     moment = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     return start, market, f"{pathlib.Path(message).stem.split('_')[0]} {moment}"
+
+
+def start_notes(
+    args: argparse.Namespace, model: "OrderModel", start: "StartPoint", market: MarketConfig
+) -> list[str]:
+    """What the user should know before the run, a line each."""
+    from jaxmars.tasks.forecast import is_recorded
+
+    notes = domain_notes(model, start, market)
+    if args.lobster and not is_recorded(start, args.minutes * MINUTE):
+        notes.append(
+            f"the record ends less than {args.minutes} minutes after --at, so what happened is "
+            "neither drawn nor scored"
+        )
+    return notes
 
 
 def domain_notes(model: "OrderModel", start: "StartPoint", market: MarketConfig) -> list[str]:
@@ -175,27 +217,26 @@ def domain_notes(model: "OrderModel", start: "StartPoint", market: MarketConfig)
     return [f"the start is far from what these weights were trained on: {'; '.join(found)}"]
 
 
-def known_borders(model: "OrderModel") -> Any:
+def known_borders(folder: pathlib.Path, model: "OrderModel") -> "labels.Thresholds | None":
     """Class borders from the training period, if the weights carry them."""
-    import numpy as np
-
-    from jaxmars.tasks.labels import Thresholds
+    from jaxmars.tasks.labels import borders_from_json
 
     recorded = model.manifest.get("label_terciles")
-    if recorded is None:
-        return None
-    return Thresholds(np.array(recorded["low"]), np.array(recorded["high"]))
+    try:
+        return None if recorded is None else borders_from_json(recorded)
+    except InputError as error:
+        raise InputError(f"{folder}/manifest.json: label_terciles: {error}") from error
 
 
-def describe_run(args: argparse.Namespace, source: Any, cfg: SimConfig, origin: str) -> dict:
+def describe_run(
+    args: argparse.Namespace, folder: pathlib.Path, cfg: SimConfig, origin: str
+) -> dict[str, Any]:
     """Provenance of the results."""
-    from jaxmars.convert import hub
     from jaxmars.provenance import provenance
 
     flags = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
-    plain = {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in flags.items()}
-    config = {"flags": plain, "simulation": dataclasses.asdict(cfg), "start": origin}
-    return provenance(args.seed, hub.fetch(source, None), config)
+    config = {"flags": flags, "simulation": dataclasses.asdict(cfg), "start": origin}
+    return provenance(args.seed, folder, config)
 
 
 def show_pace(pace: Any) -> None:

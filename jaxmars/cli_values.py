@@ -1,31 +1,55 @@
 """Values of command-line flags."""
 
 import argparse
+import math
 import re
+from collections.abc import Callable
 
-CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?")
+CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
+WHOLE = re.compile(r"[0-9]{1,18}")
+LARGEST = 10**18 - 1
 
 
 def clock_time(text: str) -> tuple[int, int]:
     """HH:MM:SS with up to nine decimals as (seconds since midnight, nanoseconds)."""
     found = CLOCK.fullmatch(text)
     if not found:
-        raise argparse.ArgumentTypeError(f"expected a time HH:MM:SS, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a time HH:MM:SS, got {text!r:.80}")
     hours, minutes, seconds = (int(found[i]) for i in (1, 2, 3))
     if hours > 23 or minutes > 59 or seconds > 59:
         raise argparse.ArgumentTypeError(f"expected a time of the day HH:MM:SS, got {text!r}")
     return hours * 3600 + minutes * 60 + seconds, int((found[4] or "").ljust(9, "0"))
 
 
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if not WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {low} to {high}, got {text!r:.80}"
+            )
+        return int(text)
+
+    return read
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return int(text)
+    return whole(1, LARGEST)(text)
 
 
 def natural(text: str) -> int:
     """A whole number, zero allowed."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
-    return int(text)
+    return whole(0, LARGEST)(text)
+
+
+def above_zero(text: str) -> float:
+    """A finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r:.80}")
+    return value

@@ -1,6 +1,8 @@
 """The moment a forecast starts from: book, orders so far, and what happened before and after."""
 
 import pathlib
+import zipfile
+import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +15,14 @@ from jaxmars.data.flow import Flow, lobster_flow, split_flow
 from jaxmars.data.lobster import LobsterData
 from jaxmars.data.replay import start_book
 from jaxmars.errors import InputError
+from jaxmars.files import write_atomically
 from jaxmars.types import L2, Event, Time
 
 CROWD = 0  # owner of all volume in a start book
 PAST_SECONDS = 900  # of the mid path before the start that is kept for the figure
-FUTURE_SECONDS = 3_600  # of the mid path after it
 NANOS = 1e-9
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error)
 
 
 class MidPath(NamedTuple):
@@ -58,17 +62,11 @@ def lobster_start(
     """
     _, l2 = start_book(data, sec, nsec, market, needed)
     flow, later = split_flow(lobster_flow(data), sec, nsec)
-    count = len(flow.event.kind)
-    if count < needed:
-        raise InputError(
-            f"{count} orders precede the start, expected at least {needed} for this model"
-        )
     traded = np.flatnonzero(flow.event.filled)
     opened = traded[0] if len(traded) else None
     now = sec + nsec * NANOS
     past, future = mid_path_of(flow, now), mid_path_of(later, now)
     recent = past.seconds >= -PAST_SECONDS
-    soon = future.seconds <= FUTURE_SECONDS
     book = jax.tree.map(np.asarray, book_from_levels(l2, market.slots, jnp.int32(CROWD)))
     whole: Any = lambda x: np.asarray(x, np.int32)
     return StartPoint(
@@ -79,7 +77,7 @@ def lobster_start(
         time=Time(whole(sec), whole(nsec)),
         last_price=whole(flow.event.last_price[-1]),
         past=MidPath(past.seconds[recent], past.mid[recent]),
-        future=MidPath(future.seconds[soon], future.mid[soon]),
+        future=future,
     )
 
 
@@ -127,21 +125,51 @@ def save_starts(path: pathlib.Path, starts: list[StartPoint]) -> None:
     for number, start in enumerate(starts):
         names, leaves = jax.tree.leaves(_template()), jax.tree.leaves(start)
         arrays |= {f"{number}.{n}": np.asarray(x) for n, x in zip(names, leaves, strict=True)}
-    temporary = path.with_suffix(".partial.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    write_atomically(path, lambda part: _write_arrays(part, arrays))
+
+
+def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load_start(path: pathlib.Path, number: int) -> StartPoint:
     """One start of a file written by `save_starts`.
 
     Raises:
-      InputError: no such file, or no such start in it.
+      InputError: no such file, a damaged file, or no such start in it.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a file of start states")
-    with np.load(path, allow_pickle=False) as file:
-        count = len({name.split(".")[0] for name in file.files})
-        if not 0 <= number < count:
-            raise InputError(f"{path} holds starts 0 to {count - 1}, got {number}")
-        return jax.tree.map(lambda name: file[f"{number}.{name}"], _template())
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            count = len({name.split(".")[0] for name in file.files})
+            if not 0 <= number < count:
+                raise InputError(f"{path} holds starts 0 to {count - 1}, got {number}")
+            start = jax.tree.map(lambda name: file[f"{number}.{name}"], _template())
+    except InputError:
+        raise
+    except (*_DAMAGE, OSError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a whole file of start states: {error}") from error
+    for name, array in zip(jax.tree.leaves(_template()), jax.tree.leaves(start), strict=True):
+        kind, shape = _kind_and_shape(name, start)
+        if (array.dtype, array.shape) != (kind, shape):
+            raise InputError(
+                f"{path}: {number}.{name} is {array.dtype}{list(array.shape)}, expected "
+                f"{np.dtype(kind)}{list(shape)}"
+            )
+    return start
+
+
+def _kind_and_shape(name: str, start: StartPoint) -> tuple[type, tuple[int, ...]]:
+    """What the array of this name must be, given the numbers of orders, levels and slots."""
+    if name.startswith(("past.", "future.")):
+        return np.float64, getattr(start, name.partition(".")[0]).seconds.shape[:1]
+    shapes: dict[str, tuple[int, ...]] = {
+        "flow.l2": (*start.flow.event.kind.shape[:1], 2, *start.flow.l2.size.shape[-1:]),
+        "flow.event": start.flow.event.kind.shape[:1],
+        "book.status": (),
+        "book.total": (2,),
+        "book": (2, *start.book.size.shape[-1:]),
+    }
+    return np.int32, next((shapes[part] for part in shapes if name.startswith(part)), ())

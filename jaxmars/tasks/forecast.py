@@ -1,6 +1,7 @@
 """A Monte Carlo forecast: many futures of one start, and their distribution."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.data.start import StartPoint, event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
-from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
+from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
 from jaxmars.tasks import labels as rules
+from jaxmars.tasks.memory import check_memory
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import Kind, Side, Status
 
@@ -146,8 +148,19 @@ def forecast(
       watch: called after every segment.
 
     Raises:
-      InputError: the model has no converters, or the start holds too few orders.
+      InputError: nothing to run, no converters, no price or too few orders at the start, fewer
+        slots than its book has, or more lanes than fit into memory.
     """
+    if min(trajectories, minutes) < 1 or not 0 < temperature < math.inf:
+        raise InputError(
+            f"{trajectories} futures of {minutes} minutes at temperature {temperature} were asked "
+            "for, expected positive numbers"
+        )
+    if mid_at(start) <= 0:
+        raise InputError(
+            "the book at the start is empty and nothing has traded yet, expected a price to start "
+            "from"
+        )
     agent, params = crowd(model, policy, cfg.market, temperature)
     history = start_history(start, model, cfg.market, needed_orders(model, policy))
     if start.book.size.shape[1] > cfg.market.slots:
@@ -164,6 +177,7 @@ def forecast(
         memories=(history,),
     )
     starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
+    check_memory(cfg.lanes, bytes_per_lane(starts, (params,), (agent,), cfg))
     paces: list[Pace] = []
 
     def note(pace: Pace) -> None:
@@ -231,7 +245,7 @@ def summarise(
 ) -> ForecastResult:
     """Paths, labels and the record on one grid."""
     now = int(start.time.sec) + int(start.time.nsec) * NANOS
-    start_mid = float(start.past.mid[-1])
+    start_mid = mid_at(start)
     grid = np.arange(0.0, minutes * MINUTE + GRID_SECONDS / 2, GRID_SECONDS)
     paths, found = [], []
     for trajectory in finished:
@@ -239,7 +253,7 @@ def summarise(
         mid = event_mid(trajectory.events)
         paths.append(on_grid(seconds, mid, start_mid, grid))
         found.append(rules.labels(seconds, mid, start_mid))
-    known = len(start.future.seconds) > 0 and start.future.seconds[-1] >= grid[-1] - GRID_SECONDS
+    known = is_recorded(start, grid[-1])
     truth = on_grid(*start.future, start_mid, grid) if known else None
     truth_labels = rules.labels(*start.future, start_mid) if known else None
     return ForecastResult(
@@ -253,6 +267,17 @@ def summarise(
         truth_labels=truth_labels,
         pace=pace,
     )
+
+
+def mid_at(start: StartPoint) -> float:
+    """Mid at the start, ticks; 0 if there has never been a price."""
+    return float(event_mid(start.flow.event)[-1])
+
+
+def is_recorded(start: StartPoint, seconds: float) -> bool:
+    """Whether the record after the start reaches this far; a grid step short of it is enough."""
+    recorded = start.future.seconds
+    return len(recorded) > 0 and recorded[-1] >= seconds - GRID_SECONDS
 
 
 def on_grid(seconds: np.ndarray, mid: np.ndarray, start_mid: float, grid: np.ndarray) -> np.ndarray:

@@ -1,16 +1,20 @@
 """A forecast on disk: picture, event table, summary."""
 
 import json
+import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxmars.data.start import StartPoint
-from jaxmars.provenance import write_atomically, write_json
+from jaxmars.errors import InputError
+from jaxmars.files import to_json, write_together
 from jaxmars.tasks.forecast import BANDS, MINUTE, ForecastResult
 from jaxmars.types import describe
 
+FIGURE, EVENTS, SUMMARY = "fan.png", "trajectories.parquet", "summary.json"
 SINGLE_PATHS = 12
 FIGURE_INCHES = (9.0, 5.0)
 DOTS_PER_INCH = 130
@@ -24,14 +28,32 @@ def write_forecast(
     made_by: dict[str, Any],
     title: str,
 ) -> None:
-    """Writes fan.png, trajectories.parquet and summary.json, each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    draw_to = lambda path: draw_fan(path, result, start, tick_size, title)
-    write_atomically(out / "fan.png", draw_to)
-    write_atomically(
-        out / "trajectories.parquet", lambda path: write_events(path, result, tick_size, made_by)
-    )
-    write_json(out / "summary.json", summary(result, tick_size, made_by))
+    """Writes fan.png, trajectories.parquet and summary.json: all three or none."""
+    text = to_json(summary(result, tick_size, made_by))
+    writers: dict[str, Callable[[pathlib.Path], object]] = {
+        FIGURE: lambda path: draw_fan(path, result, start, tick_size, title),
+        EVENTS: lambda path: write_events(path, result, tick_size, made_by),
+        SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
+    }
+    write_together(out, writers)
+
+
+def check_out(out: pathlib.Path) -> None:
+    """Refuses, before anything is computed, a folder that the files cannot be written to.
+
+    Raises:
+      InputError: something in the way, or no permission.
+    """
+    there = out
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{there} is a file, expected a folder to write to")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} may not be written to, expected a folder to write to")
+    for name in (FIGURE, EVENTS, SUMMARY):
+        if (out / name).is_dir():
+            raise InputError(f"{out / name} is a folder, expected a file that may be replaced")
 
 
 def write_events(
@@ -109,7 +131,7 @@ def draw_fan(
         label = "single futures" if number == 0 else None
         axes.plot(minutes, line * tick_size, color="tab:blue", lw=0.6, alpha=0.55, label=label)
     axes.plot(minutes, quantiles[0.5] * tick_size, color="navy", lw=1.8, label="median")
-    shown = start.past.seconds >= -len(minutes) / max(len(minutes) - 1, 1) * result.seconds[-1]
+    shown = start.past.seconds >= -result.seconds[-1]
     past_minutes = np.append(start.past.seconds[shown] / MINUTE, 0.0)
     past_mid = np.append(start.past.mid[shown], result.start_mid) * tick_size
     axes.step(past_minutes, past_mid, color="black", lw=1.1, where="post", label="history")
