@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles.lob import Oracle
+from oracles.tiny_world import quick_jit
 from scipy import stats
 
 from jaxmars import clock
@@ -154,7 +155,7 @@ def sessions() -> tuple[MarketState, Event]:
         return market, events
 
     return jax.tree.map(
-        np.asarray, jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), SESSIONS))
+        np.asarray, quick_jit(jax.vmap(one))(jax.random.split(jax.random.key(0), SESSIONS))
     )
 
 

@@ -1,5 +1,6 @@
 """Small markets, bins and models that several tests share."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,18 +10,26 @@ import numpy as np
 
 from jaxmars import clock
 from jaxmars.agents.base import Agent, Decision, MarketView, Request, as_they_are, decide, keep
-from jaxmars.book import apply_order, init_book, l2_snapshot
-from jaxmars.config import OrderModelConfig
+from jaxmars.agents.noise import NoiseParams, noise_agent
+from jaxmars.book import Book, apply_order, init_book, l2_snapshot
+from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.models import OrderModel
 from jaxmars.models.order_model import shape_of
+from jaxmars.sim.market import init_market
+from jaxmars.sim.rollout import record
 from jaxmars.tokens.bins import BinConverter, Converters
+from jaxmars.tokens.window import History, history_of
 from jaxmars.types import L2, Event, Kind, Order, Params, Side, Time
 
 OPEN = 34_200  # seconds, 09:30
 PRICE = 1_000  # ticks
 LEVELS = 10
+PAST_EVENTS = 100
 STD = 0.15  # of the weights of a loud model
 NANO = 10**9
+
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""Compiles a program that runs once in nearly half the time."""
 
 
 def bins_of(edges: Sequence[float]) -> BinConverter:
@@ -196,3 +205,50 @@ def rows_equal(a: Params, b: Params) -> bool:
         np.array_equal(np.asarray(x), np.asarray(y), equal_nan=x.dtype.kind == "f")
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
+
+
+class Past(NamedTuple):
+    """A market's first orders, all agent 0's, and what they left behind. One step per event."""
+
+    events: Event  # [PAST_EVENTS]
+    snapshots: L2  # [PAST_EVENTS, 2, LEVELS]
+    book: Book
+    time: Time
+    last_price: jax.Array  # [] int32, ticks
+
+
+def noise_past(cfg: MarketConfig) -> Past:
+    """The first `PAST_EVENTS` events of a noise agent in an empty book (host arrays)."""
+    start, end = clock.make_time(OPEN), clock.make_time(OPEN + 3_600)
+    agents = (noise_agent(start, end),)
+    params = (NoiseParams(PRICE, 1.0),)
+
+    def run(key: jax.Array) -> Past:
+        market = init_market(
+            key,
+            params,
+            init_book(cfg.slots),
+            start,
+            end,
+            jnp.int32(0),
+            (None,),
+            agents=agents,
+            cfg=cfg,
+        )
+        market, (events, snapshots) = record(
+            key, market, params, agents=agents, cfg=cfg, num_events=PAST_EVENTS
+        )
+        return Past(events, snapshots, market.book, market.time, market.last_price)
+
+    return quick_jit(run)(jax.random.key(11))
+
+
+def history_after(past: Past, window: int, cfg: MarketConfig) -> History:
+    """What a model of `window` orders knows after a past that began at the open."""
+    open_time = jax.tree.map(lambda x: x[0], past.events.time)
+
+    def build(past: Past) -> History:
+        tables = tiny_converters().tables()
+        return history_of(tables, cfg, window, past.events, past.snapshots, open_time, jnp.int32(0))
+
+    return quick_jit(build)(past)

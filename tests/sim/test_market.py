@@ -12,6 +12,7 @@ from oracles.tiny_world import (
     cancel,
     limit,
     nothing,
+    quick_jit,
     rows_equal,
     script,
     scripted_agent,
@@ -35,7 +36,7 @@ BUY, SELL = Side.BUY, Side.SELL
 Steps = list[tuple[int, int, int, int, int]]
 
 
-@jax.jit
+@quick_jit
 def play_batch(keys: jax.Array, scripts: tuple[Script, ...]) -> tuple[MarketState, Event]:
     """Markets and events after every step, `[BATCH, STEPS]`."""
 

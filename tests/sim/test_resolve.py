@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles.tiny_world import quick_jit
 
 from jaxmars.agents.base import Request
 from jaxmars.book import apply_order, book_from_orders
@@ -78,7 +79,7 @@ def slow_resolve(case: Case) -> list[tuple[list[tuple[int, ...]], int]]:
     return found
 
 
-@jax.jit
+@quick_jit
 @jax.vmap
 def run(
     resting: jax.Array, request: Request, agent: jax.Array, key: jax.Array

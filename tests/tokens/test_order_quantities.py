@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import order_state as oracle
-from oracles.tiny_world import replay, tiny_converters, wild_orders
+from oracles.tiny_world import quick_jit, replay, tiny_converters, wild_orders
 
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.errors import InputError
@@ -21,7 +21,7 @@ OPEN = 34_200 * NANO
 BINS = oracle.Bins([-1, 1], [0, 1], [0, 1], [0, 1])
 
 
-@jax.jit
+@quick_jit
 def flow_quantities(times: Time, orders: Order) -> tuple[Event, L2, Quantities]:
     events, snapshots = replay(24, times, orders)
     return events, snapshots, quantities(MarketConfig(), events, snapshots)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import order_state as oracle
-from oracles.tiny_world import LEVELS, replay, rows_equal, tiny_converters, wild_orders
+from oracles.tiny_world import LEVELS, quick_jit, replay, rows_equal, tiny_converters, wild_orders
 
 from jaxmars.config import MarketConfig
 from jaxmars.tokens import window as windows
@@ -27,7 +27,7 @@ push_event = jax.jit(windows.push_event, static_argnums=1)
 final_rows = jax.jit(jax.vmap(windows.final_rows))
 
 
-@functools.partial(jax.jit, static_argnames="window")
+@functools.partial(quick_jit, static_argnames="window")
 def history_of(
     tables: TokenTables,
     window: int,
@@ -39,7 +39,7 @@ def history_of(
     return windows.history_of(tables, CFG, window, events, snapshots, open_time, open_price)
 
 
-@jax.jit
+@quick_jit
 def flow_rows(tables: TokenTables, times: Time, orders: Order) -> tuple:
     """Events and snapshots of a flow, and `rows_of` them."""
     events, snapshots = replay(24, times, orders)
