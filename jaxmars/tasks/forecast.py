@@ -88,9 +88,9 @@ class ForecastResult(NamedTuple):
             x, real = self.paths[:, i], self.truth[i]
             row = {
                 "minute": int(self.seconds[i] / MINUTE),
-                "median_error": abs(float(np.median(x)) - real),
-                "crps": crps(x, real),
-                "crps_unchanged": abs(self.start_mid - real),
+                "median_error_ticks": abs(float(np.median(x)) - real),
+                "crps_ticks": crps(x, real),
+                "crps_unchanged_ticks": abs(self.start_mid - real),
                 "rank": float((x < real).mean() + (x == real).mean() / 2),
             }
             for band in BANDS:
