@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmars.types import L2, Side
+from jaxmars.types import L2, Fills, Kind, Order, Side
 
 MAX_PRICE = 2**30  # ticks, exclusive
 NO_KEY = 2**31 - 1  # larger than every key
@@ -128,14 +128,45 @@ def book_from_levels(l2: L2, slots: int, agent_id: jax.Array) -> Book:
 
 
 def best_key(book: Book) -> jax.Array:
-    """Best signed price of both sides, `[2]` int32; `NO_KEY` for an empty side.
+    """Best signed price of both sides, `[2]` int32; `NO_KEY` for an empty side."""
+    return _best_key(book, jnp.ones((2, 1), bool))
+
+
+def l2_snapshot(book: Book, levels: int) -> L2:
+    """The best `levels` price levels of both sides (release `LobSnapshot`)."""
+    return _levels(book, levels, jnp.ones((2, 1), bool))
+
+
+def l2_update(l2: L2, book: Book, order: Order, fills: Fills) -> L2:
+    """The snapshot after an order, from the one before it: equal to `l2_snapshot(book, levels)`.
+
+    Cheaper than a new snapshot on a CPU, which skips a side that did not trade, and whose only
+    change lies behind the last level.
+
+    Args:
+      l2: snapshot before the order, `levels` deep.
+      book: the book after the order.
+      order: the order.
+      fills: what `apply_order` said it did.
+    """
+    side = jnp.arange(2, dtype=jnp.int32)
+    key = side_key(order.side, fills.price)
+    last = jnp.where(l2.size[:, -1] > 0, side_key(side, l2.price[:, -1]), NO_KEY)
+    may_change = (order.kind == Kind.LIMIT) | (fills.cancelled > 0)
+    stale = jnp.where(side == order.side, may_change & (key <= last), fills.filled > 0)[:, None]
+    fresh = _levels(book, l2.size.shape[1], stale)
+    return L2(*(jnp.where(stale, new, old) for new, old in zip(fresh, l2, strict=True)))
+
+
+def _best_key(book: Book, rows: jax.Array) -> jax.Array:
+    """`best_key` of the sides `[2, 1]` bool that are asked for; the others count as empty.
 
     The largest size rides along because XLA:CPU reduces two operands in one vectorised pass, but
     rewrites a lone minimum into windows that are not.
     """
     key = jnp.where(book.size > 0, book.key, NO_KEY)
     best, largest = lax.reduce(
-        (key, book.size),
+        (jnp.where(rows, key, NO_KEY), jnp.where(rows, book.size, 0)),
         (jnp.int32(NO_KEY), jnp.int32(0)),
         lambda a, b: (jnp.minimum(a[0], b[0]), jnp.maximum(a[1], b[1])),
         (1,),
@@ -143,18 +174,21 @@ def best_key(book: Book) -> jax.Array:
     return jnp.where(largest > 0, best, NO_KEY)
 
 
-def l2_snapshot(book: Book, levels: int) -> L2:
-    """The best `levels` price levels of both sides (release `LobSnapshot`).
+def _levels(book: Book, levels: int, rows: jax.Array) -> L2:
+    """The best levels of the sides `[2, 1]` bool that are asked for; the others are empty.
 
     One fused pass per level: the volume at the current key and the next larger key.
     """
     key = jnp.where(book.size > 0, book.key, NO_KEY)
-    current = best_key(book)
+    current = _best_key(book, rows)
     prices, sizes = [], []
     for _ in range(levels):
         at = current[:, None]
         volume, following = lax.reduce(
-            (jnp.where(key == at, book.size, 0), jnp.where(key > at, key, NO_KEY)),
+            (
+                jnp.where(rows & (key == at), book.size, 0),
+                jnp.where(rows & (key > at), key, NO_KEY),
+            ),
             (jnp.int32(0), jnp.int32(NO_KEY)),
             lambda a, b: (a[0] + b[0], jnp.minimum(a[1], b[1])),
             (1,),

@@ -305,3 +305,11 @@ def test_book_runs_on_the_installed_jax_and_compiles_once() -> None:
         after, _ = step(book, batched)
         assert after.size.shape == (2, 2, 4)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_book_lowers_for_every_platform(platform: str) -> None:
+    step = jax.jit(lambda book, order: apply_order(book, order, max_trades=2))
+    order = make_order(Kind.LIMIT, BUY, 100, 10, 1, 1)
+    exported = jax.export.export(step, platforms=(platform,))(init_book(4), order)
+    assert exported.platforms == (platform,)

@@ -67,7 +67,7 @@ def test_mid_of_the_largest_prices_does_not_wrap() -> None:
 
 def test_mids_equal_the_oracle_after_every_message() -> None:
     rows, _ = drawn_flow(0, MIXES["sweeps"], 3, 500)
-    book, _, l2, _, _ = jax.tree.map(lambda x: x[0], compiled_outputs(3, 3, 5)(rows[None]))
+    book, _, l2, *_ = jax.tree.map(lambda x: x[0], compiled_outputs(3, 3, 5)(rows[None]))
     last = jnp.int32(50)
     over = lambda view: np.asarray(jax.jit(jax.vmap(lambda l2: view(l2, last)))(l2))
     float_mid, weighted = over(float_mid_price), over(weighted_mid_price)

@@ -16,7 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from oracles.lob import MAX_PRICE, MAX_VOLUME, Oracle, Outcome
 
-from jaxmars.book import apply_order, init_book, invariants, l2_snapshot, mid_price, spread
+from jaxmars.book import (
+    apply_order,
+    init_book,
+    invariants,
+    l2_snapshot,
+    l2_update,
+    mid_price,
+    spread,
+)
 from jaxmars.types import Kind, Order, Side, Status
 
 Message = tuple[int, int, int, int, int, int]  # the fields of `Order`
@@ -174,6 +182,7 @@ class Record(NamedTuple):
     totals: np.ndarray  # [2]
     status: np.ndarray  # [] bits gathered so far
     levels: np.ndarray  # [2, levels, 2] price, size
+    updated: np.ndarray  # [2, levels, 2] the same, carried from message to message
     quotes: np.ndarray  # [2] mid, spread
 
 
@@ -214,6 +223,7 @@ def _oracle_record(oracle: Oracle, outcome: Outcome, max_trades: int, levels: in
     for side in Side:
         for place, order in enumerate(oracle.orders(side)):
             orders[side, place] = (order.price, order.size, order.order_id, order.agent_id)
+    known = [oracle.l2(side, levels) for side in Side]
     return Record(
         fills=np.array(
             (status, outcome.price, outcome.filled, outcome.cancelled, outcome.first_price,
@@ -223,7 +233,8 @@ def _oracle_record(oracle: Oracle, outcome: Outcome, max_trades: int, levels: in
         orders=orders,
         totals=np.array([oracle.volume(side) for side in Side], np.int32),
         status=np.array(oracle.status, np.int32),
-        levels=np.array([oracle.l2(side, levels) for side in Side], np.int32),
+        levels=np.array(known, np.int32),
+        updated=np.array(known, np.int32),
         quotes=np.array((oracle.mid(LAST_PRICE), oracle.spread()), np.int32),
     )  # fmt: skip
 
@@ -232,19 +243,24 @@ def _oracle_record(oracle: Oracle, outcome: Outcome, max_trades: int, levels: in
 def compiled_outputs(capacity: int, max_trades: int, levels: int) -> Any:
     """A jitted function of messages `[books, num, 6]` that returns all the book holds."""
 
-    def step(book: Any, row: jax.Array) -> Any:
-        book, fills = apply_order(book, Order(*row), max_trades=max_trades)
-        l2 = l2_snapshot(book, levels)
+    def step(carry: Any, row: jax.Array) -> Any:
+        book, updated = carry
+        order = Order(*row)
+        book, fills = apply_order(book, order, max_trades=max_trades)
+        l2, updated = l2_snapshot(book, levels), l2_update(updated, book, order, fills)
         quotes = jnp.stack((mid_price(l2, jnp.int32(LAST_PRICE)), spread(l2)))
-        return book, (book, fills, l2, quotes, invariants(book))
+        return (book, updated), (book, fills, l2, updated, quotes, invariants(book))
 
-    run = lambda rows: jax.lax.scan(step, init_book(capacity), rows)[1]
+    def run(rows: jax.Array) -> Any:
+        book = init_book(capacity)
+        return jax.lax.scan(step, (book, l2_snapshot(book, levels)), rows)[1]
+
     return jax.jit(jax.vmap(run))
 
 
 def compiled_record(outputs: Any) -> tuple[Record, np.ndarray]:
     """The record of the compiled book, and its invariants, with axes books and messages."""
-    book, fills, l2, quotes, sound = jax.tree.map(np.asarray, outputs)
+    book, fills, l2, updated, quotes, sound = jax.tree.map(np.asarray, outputs)
     live = book.size > 0
     rank = np.argsort(np.where(live, book.ahead, 2**31 - 1), axis=-1, kind="stable")
     ranked = lambda x: np.take_along_axis(np.where(live, x, 0), rank, -1)
@@ -259,6 +275,7 @@ def compiled_record(outputs: Any) -> tuple[Record, np.ndarray]:
         totals=book.total,
         status=book.status,
         levels=np.stack((l2.price, l2.size), -1),
+        updated=np.stack((updated.price, updated.size), -1),
         quotes=quotes,
     )  # fmt: skip
     return record, sound
