@@ -28,13 +28,21 @@ import jax.numpy as jnp
 import numpy as np
 from book_flow import Flow, generate
 
-from jaxmars.book import Book, apply_order, best_key, book_from_orders, l2_snapshot, resting_orders
+from jaxmars.book import (
+    Book,
+    apply_order,
+    best_key,
+    book_from_orders,
+    l2_snapshot,
+    l2_update,
+    resting_orders,
+)
 from jaxmars.book.state import NO_KEY
-from jaxmars.types import Order, Side, Trades
+from jaxmars.types import L2, Fills, Order, Side, Trades
 
 PER_SIDE = {128: 64, 512: 250}  # resting orders per side by slots
 MESSAGES = {1: 4000, 16: 1000, 128: 250, 1024: 60}  # per book, by number of books
-PEER_MESSAGES = 8_000  # most messages of one run of the peer, over all books
+PEER_MESSAGES = {1: 2000, 16: 200, 128: 24, 1024: 6}  # per book: the peer takes seconds for more
 BASELINE_BOOKS = (1, 128)  # where the single-core baselines are run
 MAX_TRADES, LEVELS = 8, 10
 ROUNDS, SECONDS = 11, 1.5
@@ -62,7 +70,8 @@ class Output(NamedTuple):
     """What is returned for every message."""
 
     max_trades: int
-    view: Callable[[Book, Any], Any]
+    keeps_levels: bool  # whether a snapshot is carried from message to message
+    view: Callable[[Book, Fills, L2], Any]
 
 
 def quotes(book: Book) -> jax.Array:
@@ -72,16 +81,19 @@ def quotes(book: Book) -> jax.Array:
 
 
 OUTPUTS = {
-    "quotes": Output(0, lambda book, fills: {"filled": fills.filled, "quotes": quotes(book)}),
+    "quotes": Output(
+        0, False, lambda book, fills, l2: {"filled": fills.filled, "quotes": quotes(book)}
+    ),
     "trades": Output(
-        MAX_TRADES,
-        lambda book, fills: {
+        MAX_TRADES, False,
+        lambda book, fills, l2: {
             "filled": fills.filled, "quotes": quotes(book), "trades": fills.trades,
         },
     ),
-    "simulator": Output(0, lambda book, fills: fills._asdict() | {"quotes": quotes(book)}),
-    "levels": Output(
-        0, lambda book, fills: fills._asdict() | {"levels": l2_snapshot(book, LEVELS)}
+    "fills": Output(0, False, lambda book, fills, l2: fills._asdict() | {"quotes": quotes(book)}),
+    "levels": Output(0, True, lambda book, fills, l2: fills._asdict() | {"levels": l2}),
+    "snapshot": Output(
+        0, False, lambda book, fills, l2: fills._asdict() | {"levels": l2_snapshot(book, LEVELS)}
     ),
 }  # fmt: skip
 PEER_OUTPUTS = ("quotes", "trades")
@@ -91,11 +103,15 @@ def matched(books: Book, rows: jax.Array, *, output: Output, chunk: int) -> Any:
     """Runs messages `[books, num, 6]` through as many books."""
 
     def one(book: Book, rows: jax.Array) -> Any:
-        def step(book: Book, row: jax.Array) -> Any:
-            book, fills = apply_order(book, Order(*row), max_trades=output.max_trades)
-            return book, output.view(book, fills)
+        def step(carry: tuple[Book, L2], row: jax.Array) -> Any:
+            book, l2 = carry
+            order = Order(*row)
+            book, fills = apply_order(book, order, max_trades=output.max_trades)
+            l2 = l2_update(l2, book, order, fills) if output.keeps_levels else l2
+            return (book, l2), output.view(book, fills, l2)
 
-        return jax.lax.scan(step, book, rows)
+        (book, _), seen = jax.lax.scan(step, (book, l2_snapshot(book, LEVELS)), rows)
+        return book, seen
 
     num = rows.shape[0]
     if num == 1:
@@ -154,7 +170,7 @@ def peer_contestant(
     peer: book_peers.JaxmarlBook, name: str, flows: Sequence[Flow]
 ) -> tuple[common.Contestant, float, bool]:
     """The peer on a prefix of the same flows; its compile seconds; whether its books are right."""
-    num = max(1, min(len(flows[0].messages), PEER_MESSAGES // len(flows)))
+    num = PEER_MESSAGES[len(flows)]
     sides = tuple(np.stack(x) for x in zip(*(peer.start(flow) for flow in flows), strict=True))
     rows = np.stack([peer.messages(flow, num) for flow in flows])
     run = peer.run_quotes
@@ -172,7 +188,12 @@ def peer_contestant(
         peer.orders((ended[0][k], ended[1][k])) == book_peers.replayed(flow, num)
         for k, flow in enumerate(flows)
     )
-    return common.Contestant(lambda _: compiled(sides, rows), num * len(flows)), seconds, exact
+    contestant = common.Contestant(
+        lambda _: compiled(sides, rows),
+        num * len(flows),
+        warm_ups=0,  # the run above was one
+    )
+    return contestant, seconds, exact
 
 
 def measure(

@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 
-WARM_UPS = 1
 PACKAGES = ("jax", "jaxlib", "numpy", "flax")
 
 
@@ -33,11 +32,13 @@ class Contestant:
       run: the timed call; it is handed what `prepare` returned, and its result is waited for.
       items: items (messages, orders, events) of one call.
       prepare: called before each timed call, not timed.
+      warm_ups: calls before the first timed one.
     """
 
     run: Callable[[Any], Any]
     items: int
     prepare: Callable[[], Any] = lambda: None
+    warm_ups: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def race(
     """Items per second of each contestant in each round; contestants alternate within a round.
 
     Args:
-      contestants: by name. Each runs `WARM_UPS` times before the first round.
+      contestants: by name.
       rounds: rounds every contestant runs.
       seconds: a contestant stops early, after at least two rounds, once it used this much time
         (0: never). Ratios are formed over the rounds both sides have run.
@@ -83,7 +84,7 @@ def race(
       Per contestant, its rate per round.
     """
     for contestant in contestants.values():
-        for _ in range(WARM_UPS):
+        for _ in range(contestant.warm_ups):
             _timed(contestant)
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     gc.collect()
