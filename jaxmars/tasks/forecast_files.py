@@ -18,7 +18,7 @@ FIGURE, EVENTS, SUMMARY = "fan.png", "trajectories.parquet", "summary.json"
 SINGLE_PATHS = 12
 FIGURE_INCHES = (9.0, 5.0)
 DOTS_PER_INCH = 130
-LEGEND_COLUMNS = 7
+LEGEND_COLUMNS = 4
 
 
 def write_forecast(
@@ -140,6 +140,6 @@ def draw_fan(
         axes.plot(minutes, result.truth * tick_size, color="tab:red", lw=1.4, label="what happened")
     axes.axvline(0, color="grey", lw=0.8, ls=":")
     axes.set(xlabel="minutes from the start", ylabel="mid price", title=title)
-    figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
+    figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=9, frameon=False)
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
     plt.close(figure)
