@@ -97,11 +97,29 @@ def _compile_segment(keys, markets, params, agents, cfg) -> jax.stages.Compiled:
 
 
 class _Lane:
-    """Host side of one lane: which trajectory it runs and the events so far."""
+    """Host side of one lane: which trajectory it runs, its events and steps so far."""
 
     def __init__(self) -> None:
         self.index = -1
         self.parts: list[Trajectory] = []
+        self.steps = 0
+
+    def take(self, events: Trajectory, steps: int, budget: int) -> None:
+        """Adds the events of a segment, after which the device counts `steps`; what exceeds the
+        budget is dropped, so that nothing depends on how long segments are."""
+        room = budget - self.steps
+        self.parts.append(_real(jax.tree.map(lambda x: x[:room], events)))
+        self.steps = min(steps, budget)
+
+    def finish(self, number: int, budget: int) -> Finished:
+        """The trajectory of that number; the lane is free again."""
+        whole = jax.tree.map(lambda *x: np.concatenate(x), *self.parts)
+        bits = int(np.bitwise_or.reduce(whole.status, initial=0))
+        if self.steps == budget:
+            bits |= int(Status.EVENT_BUDGET)
+        finished = Finished(number, whole, bits, self.steps)
+        self.index, self.parts, self.steps = -1, [], 0
+        return finished
 
 
 def run_lanes(
@@ -154,22 +172,15 @@ def run_lanes(
             compiled = _compile_segment(keys, markets, params, agents, cfg)
             compile_seconds = time.perf_counter() - began
         markets, events = compiled(keys, markets, params)
-        done, steps, status, events = jax.device_get(
-            (markets.done, markets.step, markets.status, events)
-        )
+        done, steps, events = jax.device_get((markets.done, markets.step, events))
         for i, lane in enumerate(lanes):
             if lane.index < 0:
                 continue
-            lane.parts.append(_real(jax.tree.map(lambda x, i=i: x[i], events)))
+            lane.take(jax.tree.map(lambda x, i=i: x[i], events), int(steps[i]), cfg.max_events)
             events_seen += len(lane.parts[-1].kind)
-            spent = steps[i] >= cfg.max_events
-            if done[i] or spent:
-                bits = int(status[i]) | (0 if done[i] else int(Status.EVENT_BUDGET))
-                whole = jax.tree.map(lambda *x: np.concatenate(x), *lane.parts)
-                index = int(indices[lane.index])
-                lane.index, lane.parts = -1, []
+            if done[i] or lane.steps == cfg.max_events:
                 finished += 1
-                yield Finished(index, whole, bits, int(steps[i]))
+                yield lane.finish(int(indices[lane.index]), cfg.max_events)
         seconds = time.perf_counter() - began - compile_seconds
         watch(Pace(finished, len(indices), events_seen, seconds, compile_seconds))
 

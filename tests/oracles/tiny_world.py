@@ -201,9 +201,10 @@ def nothing(second: int) -> tuple[int, int, int, int, int]:
 
 def rows_equal(a: Params, b: Params) -> bool:
     """Whether two pytrees of arrays are equal bit for bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return all(
-        np.array_equal(np.asarray(x), np.asarray(y), equal_nan=x.dtype.kind == "f")
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+        for x, y in ((np.asarray(x), np.asarray(y)) for x, y in pairs)
     )
 
 

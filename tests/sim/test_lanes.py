@@ -1,0 +1,186 @@
+"""Trajectories through lanes: what they depend on, budgets, and trouble that stays in its lane."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from lane_runs import (
+    AGENT,
+    CFG,
+    HEALTHY,
+    LATE,
+    POISONED,
+    SEGMENT,
+    digest,
+    make_params,
+    make_starts,
+    run,
+)
+from oracles.tiny_world import OPEN, PRICE, rows_equal
+
+from jaxmars import clock
+from jaxmars.agents.noise import NoiseParams, noise_agent
+from jaxmars.book import init_book
+from jaxmars.config import MarketConfig, SimConfig
+from jaxmars.sim import lanes
+from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
+from jaxmars.types import Kind, Status
+
+NUMBERS = [3, 0, 8, 1, 5, 4, 2]
+FEW = [5, 3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once() -> Iterator[None]:
+    """Programs that differ in the event budget only, which they do not see, are compiled once."""
+    programs: dict[tuple, jax.stages.Compiled] = {}
+    compile_segment = lanes._compile_segment
+
+    def remembered(keys, markets, params, agents, cfg) -> jax.stages.Compiled:
+        shapes = tuple((x.shape, x.sharding) for x in jax.tree.leaves((keys, markets, params)))
+        known = (agents, cfg.market, cfg.segment, shapes)
+        if known not in programs:
+            programs[known] = compile_segment(keys, markets, params, agents, cfg)
+        return programs[known]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "_compile_segment", remembered)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole_run(compile_once: None) -> dict[int, Finished]:
+    """Seven trajectories through two lanes."""
+    return run(NUMBERS)
+
+
+def test_every_trajectory_ends_and_none_is_lost(whole_run: dict[int, Finished]) -> None:
+    assert sorted(whole_run) == sorted(NUMBERS)
+    for finished in whole_run.values():
+        orders = finished.events.kind != Kind.NONE
+        assert finished.status & ~int(Status.NOTHING_TO_CANCEL) == 0
+        assert (orders | (finished.events.status != 0)).all()
+        assert 2 * SEGMENT < orders.sum() <= finished.steps  # several segments
+    assert len({digest(finished) for finished in whole_run.values()}) == len(NUMBERS)
+
+
+def test_a_trajectory_depends_on_its_number_only(whole_run: dict[int, Finished]) -> None:
+    """Not on how many others there are, nor on their order, nor on its lane."""
+    for number, finished in run(FEW).items():
+        assert rows_equal(finished, whole_run[number])
+
+
+def test_two_devices_compute_the_same(whole_run: dict[int, Finished]) -> None:
+    """In a process with two virtual devices, which hold four lanes."""
+    tests = pathlib.Path(__file__).parents[1]
+    flags = "--xla_force_host_platform_device_count=2"
+    paths = os.pathsep.join([str(tests), str(tests.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "sim.lane_runs", *map(str, NUMBERS)],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["devices"] == 2
+    expected = {str(number): digest(finished) for number, finished in whole_run.items()}
+    assert found["digests"] == expected
+
+
+def test_trouble_stays_in_its_lane(whole_run: dict[int, Finished]) -> None:
+    """A start at which the model gives NaN, and one outside its time table, beside sound ones."""
+    found = run([0, 1, 2, 3], [HEALTHY, POISONED, LATE, HEALTHY])
+    for number in (0, 3):
+        assert rows_equal(found[number], whole_run[number])
+    stopped = found[1]
+    assert stopped.status & ~int(Status.NOTHING_TO_CANCEL) == Status.BAD_LOGITS
+    assert stopped.steps < whole_run[1].steps
+    at = np.flatnonzero(stopped.events.status & int(Status.BAD_LOGITS))
+    assert at.tolist() == [len(stopped.events.kind) - 1]
+    late = found[2]
+    assert late.status & ~int(Status.NOTHING_TO_CANCEL) == Status.FEATURE_RANGE
+    outside = late.events.status & int(Status.FEATURE_RANGE) != 0
+    assert outside[-1]
+    assert late.steps > 2 * SEGMENT  # it goes on
+
+
+def test_the_event_budget_ends_a_trajectory(whole_run: dict[int, Finished]) -> None:
+    """After exactly that many steps, though a segment is longer; the events are the same."""
+    budget = SEGMENT + 3
+    for number, finished in run(FEW, cfg=dataclasses.replace(CFG, max_events=budget)).items():
+        whole = whole_run[number]
+        assert finished.status & Status.EVENT_BUDGET
+        assert finished.steps == budget
+        count = len(finished.events.kind)
+        assert budget - 2 <= count <= budget
+        same = jax.tree.map(lambda x, n=count: x[:n], whole.events)
+        assert rows_equal(finished.events, same)
+
+
+NOISE_SECONDS = 40
+
+
+def noise_run(num_lanes: int, segment: int) -> tuple[dict[int, Finished], list[Pace]]:
+    """Five trajectories of a noise agent, two of them from a later start."""
+    cfg = SimConfig(MarketConfig(slots=32, levels=2), segment, num_lanes)
+    last = OPEN + NOISE_SECONDS
+    start_times = jnp.array([OPEN, OPEN + NOISE_SECONDS // 2])
+    copies = lambda x: jnp.stack([x, x])
+    starts = Start(
+        jax.tree.map(copies, init_book(32)),
+        clock.make_time(start_times, jnp.zeros(2, jnp.int32)),
+        jax.tree.map(copies, clock.make_time(last)),
+        jnp.zeros(2, jnp.int32),
+        (None,),
+    )
+    agents = (noise_agent(clock.make_time(OPEN), clock.make_time(last)),)
+    paces: list[Pace] = []
+    found = run_lanes(
+        1,
+        np.arange(5),
+        np.array([0, 1, 0, 1, 0]),
+        starts,
+        (NoiseParams(PRICE, 0.5),),
+        agents=agents,
+        cfg=cfg,
+        watch=paces.append,
+    )
+    return {finished.number: finished for finished in found}, paces
+
+
+def test_lanes_and_segments_do_not_matter_to_agents_without_context() -> None:
+    few, paces = noise_run(2, 16)
+    many, _ = noise_run(6, 9)
+    for number in range(5):
+        assert rows_equal(few[number], many[number])
+        end = OPEN + NOISE_SECONDS
+        assert few[number].events.time.sec[-1] in (end - 1, end)
+        begin = OPEN + (NOISE_SECONDS // 2 if number % 2 else 0)
+        assert begin <= few[number].events.time.sec[0] <= begin + 2
+    assert paces[-1].finished == paces[-1].wanted == 5
+    assert paces[-1].events == sum(len(f.events.kind) for f in few.values())
+    assert [p.finished for p in paces] == sorted(p.finished for p in paces)
+
+
+def test_no_trajectories_are_no_work() -> None:
+    empty = np.zeros(0, np.int64)
+    assert list(run_lanes(0, empty, empty, make_starts(), (), agents=(), cfg=CFG)) == []
+
+
+def test_memory_of_a_lane_is_known_beforehand() -> None:
+    """At least the context's keys and values, and proportional to nothing but the lane."""
+    needed = bytes_per_lane(make_starts(), (make_params(),), (AGENT,), CFG)
+    window, layers, width = 32, 2, 32
+    cache = 2 * layers * window * width * 4
+    book = 2 * 128 * 5 * 4
+    assert cache + book < needed < cache + book + 8_192
