@@ -21,6 +21,7 @@ from jaxmars import clock, devices
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.cli_values import natural, positive
 from jaxmars.config import SimConfig
+from jaxmars.data.start import event_mid
 from jaxmars.sim.lanes import Finished, Start, run_lanes, trajectory_keys
 from jaxmars.sim.reference_market import OPEN_SEC, WARM_UP_SECONDS, opening_book, reference_market
 from jaxmars.types import Kind, Side
@@ -37,6 +38,7 @@ class Path(NamedTuple):
     """One window, per minute or per trade."""
 
     price: np.ndarray  # [MINUTES + 1] last trade price at each full minute, ticks
+    mid: np.ndarray  # [MINUTES + 1] mid at each full minute, ticks
     volume: np.ndarray  # [MINUTES] lots traded per minute
     signs: np.ndarray  # [trades] +1 buyer-initiated
     counts: np.ndarray  # [3] limit orders, trades, cancels (cancels of one request count once)
@@ -111,7 +113,8 @@ def summarise(finished: Finished, lot: int) -> Path:
     seconds = np.asarray(event.time.sec) - (OPEN_SEC + WARM_UP_SECONDS)
     real = event.kind != Kind.NONE
     marks = np.arange(MINUTES + 1) * MINUTE
-    last = np.asarray(event.last_price)[np.searchsorted(seconds, marks, "left") - 1]
+    at = np.searchsorted(seconds, marks, "left") - 1
+    last = np.asarray(event.last_price)[at]
     inside = real & (seconds >= 0)
     traded = inside & (event.filled > 0)
     minute = np.minimum(seconds[traded] // MINUTE, MINUTES - 1)
@@ -122,6 +125,7 @@ def summarise(finished: Finished, lot: int) -> Path:
     limits = inside & (event.kind == Kind.LIMIT) & ~traded
     return Path(
         price=last.astype(float),
+        mid=event_mid(event)[at],
         volume=volume,
         signs=np.where(event.side[traded] == Side.BUY, 1.0, -1.0),
         counts=np.array([limits.sum(), traded.sum(), first.sum()]),
@@ -145,6 +149,8 @@ def statistics(group: list[Path]) -> dict[str, float]:
     volume = np.stack([p.volume for p in group])
     counts = np.stack([p.counts for p in group])
     change = lambda h: log_price[:, h:] - log_price[:, :-h]
+    mid = np.stack([p.mid for p in group])
+    move = lambda h: (mid[:, h:] - mid[:, :-h]).var()
     r = change(1)
     size = np.abs(r)
     coarse = np.abs(change(SPAN))
@@ -169,7 +175,7 @@ def statistics(group: list[Path]) -> dict[str, float]:
     found |= {f"return acf {k}": lagged(r, r, k) for k in (1, 2, 5)}
     found |= {f"abs return acf {k}": lagged(size, size, k) for k in (1, 2, 5, 10)}
     found |= {f"kurtosis {h} min": kurtosis(change(h)) for h in (1, 5, 20)}
-    found |= {f"variance ratio {h}": change(h).var() / (h * r.var()) for h in (5, 20)}
+    found |= {f"variance ratio {h}": move(h) / (h * move(1)) for h in (5, 20)}
     found |= {f"trade sign acf {k}": sign_memory(group, k) for k in (1, 10, 50)}
     return found
 
