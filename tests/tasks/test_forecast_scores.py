@@ -1,6 +1,7 @@
 """Tables and scores of a forecast, from paths written by hand or drawn at random."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from jaxmars.tasks.labels import CLASSES, HORIZONS, Thresholds
 from jaxmars.types import Event, Status, Time, describe
 
 FUTURES = 37
-NONE = np.zeros(0, np.int32)
+NONE: Any = np.zeros(0, np.int32)
 NO_EVENTS = Event(Time(NONE, NONE), *[NONE] * (len(Event._fields) - 1))
 TROUBLE = Status.EVENT_BUDGET | Status.BAD_LOGITS
 
