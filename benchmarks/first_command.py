@@ -1,8 +1,8 @@
 """How long does the first command take, and how much memory, with and without a compile cache?
 
-Runs `jaxmars forecast` with its defaults (128 futures of 5 minutes, built-in weights) twice in fresh
-processes that share an empty cache folder: the first compiles, the second finds the programs. The
-first run is the baseline of the second.
+Runs `jaxmars forecast` with its defaults (128 futures of 5 minutes, built-in weights) twice, in
+fresh processes that share an empty cache folder: the first compiles, the second finds the programs.
+The first run is the baseline of the second.
 
     python benchmarks/first_command.py --out benchmarks/results/first_command_cpu.json
 """
