@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 
+READABLE = 0o644
 PACKAGES = ("jax", "jaxlib", "numpy", "flax")
 
 
@@ -155,6 +156,7 @@ def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
     try:
+        os.fchmod(handle, READABLE)
         with os.fdopen(handle, "w") as file:
             file.write(as_json(record) + "\n")
         os.replace(temporary, target)
