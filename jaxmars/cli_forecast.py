@@ -72,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="recompute the whole window for every order (slow)"
     )
-    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES), default=64)
+    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES), default=16)
     add("--max-events", "orders of one future, at most", type=orders, default=16384)
 
 

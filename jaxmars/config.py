@@ -167,7 +167,7 @@ class SimConfig:
 
     market: MarketConfig = MarketConfig()
     segment: int = 256
-    lanes: int = 64
+    lanes: int = 16
     max_events: int = 16384
 
     def __post_init__(self) -> None:
