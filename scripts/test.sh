@@ -3,5 +3,5 @@
 . "$(dirname "${BASH_SOURCE[0]}")/setup_venv.sh" dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/pyright
+.venv/bin/pyright --pythonpath .venv/bin/python
 .venv/bin/pytest -n 2 "$@"

@@ -116,7 +116,7 @@ def test_forecast_from_a_recorded_day(
     label = 1e4 * (inside.mean() / found["start_mid"] - 1)
     assert found["classes"][0]["recorded_label_bp"] == pytest.approx(label, abs=1e-6)
     assert found["score"][0]["crps_ticks"] >= 0
-    time = pd.read_parquet(out / "trajectories.parquet")["time_ns"]
+    time = pd.read_parquet(out / "trajectories.parquet")["time_ns"].to_numpy()
     assert now * 1e9 <= time.min() and time.max() <= (now + 60) * 1e9
     assert "not scored" not in capsys.readouterr().err
 

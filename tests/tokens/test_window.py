@@ -166,11 +166,11 @@ def test_history_of_the_end_of_a_flow_knows_the_open(flow: tuple) -> None:
     traded = np.flatnonzero(np.asarray(events.filled)[1:])[0] + 1
     accepted = np.flatnonzero(np.asarray(events.status) == 0)
     cut = int(accepted[accepted > LENGTH // 2][0])
-    part = jax.tree.map(lambda x: x[cut:], (events, snapshots))
+    part, books = jax.tree.map(lambda x: x[cut:], (events, snapshots))
     open_time, _ = opening(events)
-    found = history_of(
-        tiny_converters().tables(), LENGTH, *part, open_time, events.first_price[traded]
-    ).window
+    open_price = events.first_price[traded]
+    tables = tiny_converters().tables()
+    found = history_of(tables, LENGTH, part, books, open_time, open_price).window
     rows = np.asarray(found.rows)[: int(found.count)].tolist()
     assert 20 < len(rows) < len(text)
     assert rows[1:] == text[-len(rows) + 1 :]  # the first one's interval is not known
