@@ -141,7 +141,9 @@ def test_moments_that_are_no_start_are_refused(
 @functools.partial(quick_jit, static_argnums=0)
 def history(market: MarketConfig, tables: TokenTables, start: StartPoint) -> Any:
     event, l2 = start.flow
-    return history_of(tables, market, WINDOW, event, l2, start.open_time, start.open_price)
+    return history_of(
+        tables, market, WINDOW, event, l2, start.open_time, jnp.asarray(start.open_price)
+    )
 
 
 def test_history_is_that_of_the_events_fed_one_by_one(
