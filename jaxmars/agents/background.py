@@ -50,9 +50,10 @@ def background_agent(
 ) -> Agent:
     """The crowd driven by an order model.
 
-    Its `init` takes a `History` as memory. A logit that is not finite stops the agent for good and
-    sets `BAD_LOGITS`; an elapsed time outside the model's table is clipped and sets
-    `FEATURE_RANGE`.
+    Its `init` takes a `History` as memory and leaves the context to `refresh`: until then the cache
+    is not a number, so that a step without it is noticed. A logit that is not finite stops the
+    agent for good and sets `BAD_LOGITS`; an elapsed time outside the model's table is clipped and
+    sets `FEATURE_RANGE`.
     """
     latest = model.num_time_rows * model.seconds_per_row
     shape = nnx.eval_shape(lambda: OrderNet(model, rngs=nnx.Rngs(0)).unstack())
@@ -66,9 +67,10 @@ def background_agent(
         params: BackgroundParams, key: jax.Array, view: MarketView, memory: History
     ) -> tuple[BackgroundState, Time]:
         del key
-        window, cache = policy.anchor(nnx.merge(unstacked, params.model), memory.window)
-        history = memory._replace(window=window)
-        return BackgroundState(history, cache, no_request(), view.time), view.time
+        net = nnx.merge(unstacked, params.model)
+        _, shapes = jax.eval_shape(lambda: policy.anchor(net, memory.window))
+        cache = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
+        return BackgroundState(memory, cache, no_request(), view.time), view.time
 
     def refresh(params: BackgroundParams, state: BackgroundState) -> BackgroundState:
         net = nnx.merge(unstacked, params.model)

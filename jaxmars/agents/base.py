@@ -59,7 +59,8 @@ class Agent(NamedTuple):
 
     `is_done` is True when this agent's own request has just been carried out completely."""
     refresh: Callable[[Params, AgentState], AgentState]
-    """(params, state) -> state, between segments: where a context is re-anchored."""
+    """(params, state) -> state, before the first step and between segments: where a context is
+    anchored."""
     prepare: Callable[[Params], Params]
     """(params) -> params as the other four take them; once per compiled loop, outside it."""
 
