@@ -17,6 +17,7 @@ from jaxmars.train.losses import mean_loss
 from jaxmars.types import Params
 
 BETAS = (0.9, 0.95)
+STACKED = "layers/"  # parameters with a leading axis of layers
 
 
 class Progress(NamedTuple):
@@ -37,13 +38,19 @@ def optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
         decay_steps=max(cfg.steps, cfg.warmup + 1),
         end_value=cfg.learning_rate * cfg.final_fraction,
     )
-    matrices = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+    matrices = lambda params: jax.tree_util.tree_map_with_path(_is_matrix, params)
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip),
         optax.adamw(
             schedule, b1=BETAS[0], b2=BETAS[1], weight_decay=cfg.weight_decay, mask=matrices
         ),
     )
+
+
+def _is_matrix(path: tuple, leaf: jax.Array) -> bool:
+    """Whether a parameter has two axes or more besides the one along which layers are stacked."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return leaf.ndim - name.startswith(STACKED) > 1
 
 
 class TrainingError(RuntimeError):
@@ -61,7 +68,7 @@ def fit(
 
     Args:
       graphdef: of an `OrderNet`.
-      params: its parameters.
+      params: its parameters; they are left as they are.
       batches: windows `[batch, length + 1, 15]` int32.
       cfg: the run; batches are divided over all devices.
       report: called every `cfg.report_every` steps with the progress and the parameters, which are
@@ -88,10 +95,10 @@ def fit(
             f"the batch of {cfg.batch} windows must be a multiple of the "
             f"{jax.device_count()} devices"
         )
-    params = jax.device_put(params, devices.everywhere())
+    params = jax.device_put(jax.tree.map(jnp.copy, params), devices.everywhere())
     state = jax.jit(tx.init, out_shardings=devices.everywhere())(params)
     begin = mark = time.perf_counter()
-    losses, orders = [], 0
+    losses, orders, step = [], 0, 0
     for step, windows in enumerate(batches, start=1):
         params, state, loss = train_step(
             params, state, jax.device_put(np.asarray(windows, np.int32), devices.split())
@@ -99,12 +106,20 @@ def fit(
         losses.append(loss)
         orders += windows.shape[0] * (windows.shape[1] - 1)
         if step % cfg.report_every == 0 or step == cfg.steps:
-            mean = float(jnp.stack(losses).mean())
-            if not np.isfinite(mean):
-                raise TrainingError(f"the loss is {mean} at step {step}, expected a finite number")
+            mean = _mean_loss(losses, step)
             now = time.perf_counter()
             report(Progress(step, mean, orders / (now - mark), now - begin), params)
             losses, orders, mark = [], 0, now
         if step == cfg.steps:
             break
+    if losses:
+        _mean_loss(losses, step)
     return params
+
+
+def _mean_loss(losses: list[jax.Array], step: int) -> float:
+    """The mean of the losses up to a step; `TrainingError` unless it is finite."""
+    mean = float(jnp.stack(losses).mean())
+    if not np.isfinite(mean):
+        raise TrainingError(f"the loss is {mean} at step {step}, expected a finite number")
+    return mean

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -113,6 +114,11 @@ def lobster_source(
     rows, final = np.asarray(rows), np.asarray(final)
     head = rows[:split][final[:split]]
     tail = rows[split:][final[split:]]
+    if len(tail) <= window:
+        raise InputError(
+            f"the last tenth of {message} up to the given time makes {len(tail)} rows (cancels at "
+            f"one price and time make one), expected at least {window + 1} to validate"
+        )
 
     def training(batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         while True:
@@ -120,10 +126,12 @@ def lobster_source(
             yield np.stack([head[start : start + window + 1] for start in starts])
 
     def validation(batch: int) -> Iterator[np.ndarray]:
-        return windows_of([tail], window, min(batch, len(tail) // window), np.random.default_rng(0))
+        return windows_of(
+            [tail], window, min(batch, (len(tail) - 1) // window), np.random.default_rng(0)
+        )
 
     return Source(
-        text=f"{message} up to second {until[0]} of the day, {count:,} orders",
+        text=f"{pathlib.Path(message).name} up to second {until[0]} of the day, {count:,} orders",
         licence="that of the recorded data",
         market=market,
         model=model,

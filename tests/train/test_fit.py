@@ -1,0 +1,167 @@
+"""Losses with known answers, and the training loop on a stream that can be learnt."""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmars.config import OrderModelConfig, TrainConfig
+from jaxmars.models import OrderModel
+from jaxmars.train.loop import Progress, TrainingError, fit, optimizer
+from jaxmars.train.losses import evaluate, mean_loss, order_loss
+from jaxmars.types import Params
+
+MODEL = dataclasses.replace(OrderModelConfig.tiny(), head="factored")
+LENGTH = 12
+BATCH = 4
+PERIOD = 5
+CFG = TrainConfig(steps=60, batch=BATCH, learning_rate=1e-2, warmup=5, report_every=20)
+
+
+def random_windows(rng: np.random.Generator, cfg: OrderModelConfig, batch: int) -> np.ndarray:
+    """Windows `[batch, LENGTH + 1, 15]` of rows in the tables of a model."""
+    limits = [cfg.vocab, 10, 10, 200, 9_000, *[9] * 10]
+    return rng.integers(0, limits, (batch, LENGTH + 1, 15)).astype(np.int32)
+
+
+def repetitive(rng: np.random.Generator) -> np.ndarray:
+    """Windows of a cycle of `PERIOD` orders that start anywhere in it."""
+    cycle = np.random.default_rng(0).integers(0, MODEL.vocab, PERIOD)
+    start = rng.integers(0, PERIOD, (BATCH, 1))
+    windows = np.zeros((BATCH, LENGTH + 1, 15), np.int32)
+    windows[:, :, 0] = cycle[(start + np.arange(LENGTH + 1)) % PERIOD]
+    return windows
+
+
+def with_head(model: OrderModel, change: float) -> Params:
+    """Parameters whose head is multiplied by a number."""
+    head = jax.tree.map(lambda x: x * change, model.params["head"])
+    return model.params | {"head": head}
+
+
+@pytest.fixture(scope="module")
+def model() -> OrderModel:
+    return OrderModel.init(MODEL, jax.random.key(0))
+
+
+@pytest.mark.parametrize("head", ["joint", "factored"])
+def test_the_loss_of_a_uniform_model_is_the_log_of_its_vocabulary(head: str) -> None:
+    """Every window, every position, no spread."""
+    uniform = OrderModel.init(dataclasses.replace(MODEL, head=head), jax.random.key(1))
+    params = with_head(uniform, 0.0)
+    batches = [random_windows(np.random.default_rng(2), MODEL, BATCH) for _ in range(2)]
+    mean, error = evaluate(uniform.graphdef, params, batches)
+    assert mean == pytest.approx(math.log(MODEL.vocab), rel=1e-6)
+    assert error == pytest.approx(0, abs=1e-6)
+
+
+def test_losses_are_those_of_the_joint_logits(model: OrderModel) -> None:
+    """Position i is scored on row i + 1; the mean is over positions and windows."""
+    windows = random_windows(np.random.default_rng(3), MODEL, BATCH)
+    logits = np.asarray(model.logits(windows[:, :-1]), np.float64)
+    normal = np.log(np.exp(logits).sum(-1))
+    labels = windows[:, 1:, 0]
+    picked = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    expected = normal - picked
+    net, rows = model.net(), jnp.asarray(windows)
+    found = jax.jit(jax.vmap(order_loss, (None, 0)))(net, rows)
+    assert np.abs(np.asarray(found) - expected).max() < 1e-4
+    mean, error = evaluate(model.graphdef, model.params, [windows[:2], windows[2:]])
+    assert mean == pytest.approx(expected.mean(), rel=1e-5)
+    assert mean == pytest.approx(float(jax.jit(mean_loss)(net, rows)), rel=1e-5)
+    assert error == pytest.approx(expected.mean(1).std(ddof=1) / BATCH**0.5, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def training(model: OrderModel) -> tuple[Params, list[Progress]]:
+    """A run on the repetitive stream, which never ends by itself."""
+    rng = np.random.default_rng(4)
+    stream = (repetitive(rng) for _ in itertools.count())
+    lines: list[Progress] = []
+    params = fit(model.graphdef, model.params, stream, CFG, lambda line, _: lines.append(line))
+    return params, lines
+
+
+def test_training_learns_a_repetitive_stream(training: tuple[Params, list[Progress]]) -> None:
+    """The cycle itself is certain; where it starts is one of five."""
+    _, lines = training
+    assert [line.step for line in lines] == [20, 40, 60]
+    losses = [line.loss for line in lines]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.25 * math.log(MODEL.vocab)
+    assert [line.seconds for line in lines] == sorted(line.seconds for line in lines)
+    assert all(line.orders_per_second > 0 for line in lines)
+
+
+def test_the_trained_parameters_come_back_and_the_given_ones_stay(
+    model: OrderModel, training: tuple[Params, list[Progress]]
+) -> None:
+    windows = repetitive(np.random.default_rng(9))
+    before, _ = evaluate(model.graphdef, model.params, [windows])
+    after, _ = evaluate(model.graphdef, training[0], [windows])
+    assert before == pytest.approx(math.log(MODEL.vocab), rel=0.05)
+    assert after < 0.25 * before
+
+
+@pytest.mark.parametrize(("num_batches", "step"), [(12, 10), (5, 5)])
+def test_a_loss_that_is_not_finite_stops_training(
+    model: OrderModel, num_batches: int, step: int
+) -> None:
+    """At the next report, or when the batches end before it is due."""
+    broken = with_head(model, math.nan)
+    batches = [repetitive(np.random.default_rng(1))] * num_batches
+    cfg = dataclasses.replace(CFG, report_every=10)
+    with pytest.raises(TrainingError, match=f"the loss is nan at step {step}, expected a finite"):
+        fit(model.graphdef, broken, batches, cfg, lambda line, params: None)
+
+
+def test_training_ends_with_the_batches(model: OrderModel) -> None:
+    lines: list[Progress] = []
+    cfg = dataclasses.replace(CFG, report_every=1)
+    fit(
+        model.graphdef,
+        model.params,
+        [repetitive(np.random.default_rng(1))] * 2,
+        cfg,
+        lambda line, _: lines.append(line),
+    )
+    assert [line.step for line in lines] == [1, 2]
+
+
+def test_weights_decay_but_norms_and_biases_do_not(model: OrderModel) -> None:
+    """A step without gradients moves exactly the matrices; the norms of stacked layers are vectors,
+    though they have two axes."""
+    tx = optimizer(dataclasses.replace(CFG, warmup=1))
+    params = jax.tree.map(lambda x: jnp.ones_like(x), model.params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    _, state = tx.update(zeros, tx.init(params), params)  # the first learning rate is zero
+    updates, _ = tx.update(zeros, state, params)
+    moved = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): bool((update != 0).all())
+        for path, update in jax.tree_util.tree_leaves_with_path(updates)
+    }
+    still = {name for name, moves in moved.items() if not moves}
+    assert still == {name for name in moved if "norm" in name or name.endswith("bias")}
+    assert {"layers/attention_norm/weight", "layers/mlp_norm/weight", "norm/weight"} <= still
+    assert moved["layers/attention/key/kernel"]
+
+
+def test_the_learning_rate_warms_up_and_decays() -> None:
+    """Steps of a constant gradient show it: Adam's step is the learning rate itself."""
+    cfg = TrainConfig(steps=40, warmup=10, learning_rate=0.1, final_fraction=0.2, weight_decay=0)
+    tx = optimizer(cfg)
+    params = {"weight": jnp.zeros(())}
+    state = tx.init(params)
+    step = jax.jit(tx.update)
+    rates = []
+    for _ in range(41):
+        updates, state = step({"weight": jnp.ones(())}, state, params)
+        rates.append(-float(updates["weight"]))
+    assert rates[:11] == pytest.approx([0.01 * i for i in range(11)], abs=1e-6)
+    assert rates[11:] == sorted(rates[11:], reverse=True)
+    assert rates[25] == pytest.approx(0.06, abs=1e-6)  # halfway between 0.1 and 0.02
+    assert rates[40] == pytest.approx(0.02, abs=1e-6)

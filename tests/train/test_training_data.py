@@ -1,0 +1,149 @@
+"""Training windows: how sessions are cut, and the two sources they come from."""
+
+import dataclasses
+import gzip
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+from oracles.tiny_world import tiny_converters
+
+from jaxmars.agents.reference import ReferenceParams
+from jaxmars.config import MarketConfig, OrderModelConfig
+from jaxmars.errors import InputError
+from jaxmars.sim.reference_market import WARM_UP_SECONDS, reference_market
+from jaxmars.train import reference_data
+from jaxmars.train.reference_data import ReferencePlan, reference_rows, windows_of
+from jaxmars.train.sources import lobster_source
+
+LENGTH = 7
+ELAPSED = 4
+MODEL = OrderModelConfig.tiny()
+
+
+def numbered(lengths: list[int]) -> list[np.ndarray]:
+    """Sessions whose rows say which session they are of and where they stand in it."""
+    sessions = []
+    for number, length in enumerate(lengths):
+        rows = np.zeros((length, 15), np.int32)
+        rows[:, 0], rows[:, 1] = number, np.arange(length)
+        sessions.append(rows)
+    return sessions
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_are_runs_of_one_session_that_do_not_overlap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 60, 6).tolist()
+    batches = list(windows_of(numbered(lengths), LENGTH, 3, rng))
+    seen: set[tuple[int, int]] = set()
+    for batch in batches:
+        assert batch.shape == (3, LENGTH + 1, 15)
+        for window in batch:
+            assert len(set(window[:, 0].tolist())) == 1
+            assert (np.diff(window[:, 1]) == 1).all()
+            scored = {(int(row[0]), int(row[1])) for row in window[1:]}
+            assert not scored & seen
+            seen |= scored
+    possible = sum(max(length - 1, 0) // LENGTH for length in lengths)
+    assert len(batches) == possible // 3
+
+
+def test_every_row_is_met_at_some_offset() -> None:
+    """Where the cuts lie depends on the seed, so no place of a session is favoured."""
+    starts = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        for batch in windows_of(numbered([2 * LENGTH + 4]), LENGTH, 1, rng):
+            starts.add(int(batch[0, 0, 1]))
+    assert starts == {0, 1, 2, 3, 7, 8, 9, 10}
+
+
+def test_windows_are_seeded_and_shuffled() -> None:
+    cut = lambda seed: [
+        batch[:, 0, :2].tolist()
+        for batch in windows_of(numbered([300, 300]), LENGTH, 4, np.random.default_rng(seed))
+    ]
+    assert cut(1) == cut(1)
+    assert cut(1) != cut(2)
+    order = list(itertools.chain(*cut(1)))
+    assert order != sorted(order)
+
+
+def test_a_session_of_one_window_is_used_whole() -> None:
+    rng = np.random.default_rng(0)
+    (batch,) = windows_of(numbered([LENGTH + 1]), LENGTH, 1, rng)
+    assert batch[0, :, 1].tolist() == list(range(LENGTH + 1))
+    assert list(windows_of(numbered([LENGTH]), LENGTH, 1, rng)) == []
+
+
+@pytest.fixture(scope="module")
+def make_rows():
+    """`reference_rows` of short calls, so that a generation is quick."""
+    market = dataclasses.replace(reference_market(), levels=6)
+    plan = ReferencePlan(sessions=3, rounds=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference_data, "WARM_UP_SECONDS", 30)
+        patch.setattr(reference_data, "WARM_UP_EVENTS", 256)
+        patch.setattr(reference_data, "EVENTS_PER_CALL", 128)
+        yield lambda seed, generation: reference_rows(
+            seed, generation, market, tiny_converters(), ReferenceParams(), plan
+        )
+
+
+def test_sessions_of_the_reference_market(make_rows) -> None:
+    """Rows after the warm-up only, other ones in every generation, the same for the same seed."""
+    rows = make_rows(0, 0)
+    assert len(rows) == 3
+    for session in rows:
+        assert session.dtype == np.int32
+        assert session.shape[1] == 15
+        assert 20 < len(session) <= 512
+        assert (session[:, ELAPSED] >= 30).all()
+        assert (np.diff(session[:, ELAPSED]) >= 0).all()
+        assert ((session[:, 0] >= 0) & (session[:, 0] < MODEL.vocab)).all()
+    again, later, other = make_rows(0, 0), make_rows(0, 1), make_rows(1, 0)
+    for first, same, *different in zip(rows, again, later, other, strict=True):
+        assert np.array_equal(first, same)
+        assert not any(np.array_equal(first, x) for x in different)
+    assert WARM_UP_SECONDS == 1_800
+
+
+def first_rows(real_data: pathlib.Path, folder: pathlib.Path, count: int) -> tuple[str, str]:
+    """Message and book file with the first rows of the recorded day."""
+    paths = []
+    for name in ("message", "orderbook"):
+        source = real_data / "lobster" / f"AAPL_2012-06-21_first999_{name}_10.csv.gz"
+        lines = gzip.open(source, "rt").readlines()[:count]
+        paths.append(folder / f"AAPL_2012-06-21_34200000_57600000_{name}_10.csv")
+        paths[-1].write_text("".join(lines))
+    return str(paths[0]), str(paths[1])
+
+
+def test_a_recorded_day(real_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Its end validates, its beginning trains; the time table covers a US session."""
+    paths = first_rows(real_data, tmp_path, 999)
+    source = lobster_source(*paths, (57_600, 0), MODEL)
+    assert source.market == MarketConfig(tick_size=0.01, lot_size=1, levels=10)
+    assert source.model.num_time_rows * source.model.seconds_per_row > 23_400
+    training = source.training(5, np.random.default_rng(0))
+    first = next(training)
+    assert first.shape == (5, MODEL.num_max_orders + 1, 15)
+    latest = max(next(training)[:, :, ELAPSED].max() for _ in range(50))
+    held_out = np.concatenate(list(source.validation(5)))
+    assert held_out.shape[1:] == (MODEL.num_max_orders + 1, 15)
+    assert latest <= held_out[:, :, ELAPSED].min()
+    assert (held_out[:, :, 0] < MODEL.vocab).all()
+    again = source.training(5, np.random.default_rng(0))
+    assert np.array_equal(first, next(again))
+
+
+@pytest.mark.parametrize("count", [100, 340])
+def test_a_day_too_short_is_refused(
+    real_data: pathlib.Path, tmp_path: pathlib.Path, count: int
+) -> None:
+    """Too few orders, or enough of them that merge into too few rows."""
+    paths = first_rows(real_data, tmp_path, count)
+    with pytest.raises(InputError, match="expected at least"):
+        lobster_source(*paths, (57_600, 0), MODEL)
