@@ -87,13 +87,17 @@ class OrderModelConfig:
                 )
         if self.emb_dim % (2 * self.num_heads):
             raise ValueError(
-                f"model config emb_dim {self.emb_dim} must be a multiple of 2 * num_heads "
-                f"({2 * self.num_heads}), so that rotary pairs fill each head"
+                f"model config emb_dim {self.emb_dim} must be a multiple of twice num_heads "
+                f"{self.num_heads}, so that rotary pairs fill each head"
             )
-        if self.num_heads % self.kv_heads:
+        if self.kv_heads <= 0 or self.num_heads % self.kv_heads:
             raise ValueError(
                 f"model config num_heads {self.num_heads} must be a multiple of num_kv_heads "
                 f"{self.kv_heads}"
+            )
+        if self.num_ratio_rows < 0:
+            raise ValueError(
+                f"model config num_ratio_rows must not be negative, got {self.num_ratio_rows}"
             )
 
     @property

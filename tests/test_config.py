@@ -1,0 +1,121 @@
+"""Configurations: what is refused, named sizes, and that no field is there for nothing."""
+
+import ast
+import dataclasses
+import inspect
+import math
+import pathlib
+from typing import Any
+
+import pytest
+
+from jaxmars import config
+from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig, TrainConfig
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCES = [*(ROOT / "jaxmars").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+CONFIGS = [
+    kind
+    for kind in vars(config).values()
+    if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
+]
+HOLDERS = {"cfg", "config", "market", "model"}  # names that configurations go by
+
+WRONG: list[tuple[type, str, list[Any]]] = [
+    (MarketConfig, "tick_size", [0, -0.01]),
+    (MarketConfig, "lot_size", [0, -1]),
+    (MarketConfig, "slots", [0, -1]),
+    (MarketConfig, "levels", [0, -1]),
+    (OrderModelConfig, "emb_dim", [0, -1, 1.5, "8", 100]),
+    (OrderModelConfig, "num_bins_order_interval", [0, -1, 1.5]),
+    (OrderModelConfig, "num_bins_pred_order_volume", [0, -1, 1.5]),
+    (OrderModelConfig, "num_bins_price_level", [0, -1, 1.5]),
+    (OrderModelConfig, "num_heads", [0, -1, 1.5, 7]),
+    (OrderModelConfig, "num_layers", [0, -1, 1.5]),
+    (OrderModelConfig, "num_max_orders", [0, -1, 1.5]),
+    (OrderModelConfig, "num_kv_heads", [3, 32, 0, -2]),
+    (OrderModelConfig, "num_ratio_rows", [-1]),
+    (OrderModelConfig, "max_change", [0, -1, 1.5]),
+    (OrderModelConfig, "num_time_rows", [0, -1, 1.5]),
+    (OrderModelConfig, "seconds_per_row", [0, -1, 1.5]),
+    (SimConfig, "segment", [0, -1]),
+    (SimConfig, "lanes", [0, -1]),
+    (SimConfig, "max_events", [0, -1]),
+    (TrainConfig, "steps", [0, -1]),
+    (TrainConfig, "batch", [0, -1]),
+    (TrainConfig, "warmup", [0, -1]),
+    (TrainConfig, "report_every", [0, -1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [(kind, field, value) for kind, field, values in WRONG for value in values],
+)
+def test_a_wrong_value_is_refused_by_name(kind: type, field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{field} .*{value}") as caught:
+        kind(**{field: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_configs_are_frozen_and_hashable(kind: type) -> None:
+    one = kind()
+    assert hash(one) == hash(kind()) and one == kind()
+    name = dataclasses.fields(one)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(one, name, 1)
+
+
+def test_named_sizes() -> None:
+    released = OrderModelConfig.released()
+    assert (released.num_layers, released.emb_dim, released.vocab) == (24, 1024, 49_152)
+    assert released.slot_shape == (3, 32, 32, 16) and released.kv_heads == released.num_heads
+    default = OrderModelConfig.default()
+    assert (default.head, default.kv_heads, default.head_dim) == ("factored", 1, 32)
+    tiny = OrderModelConfig.tiny()
+    assert tiny.vocab == math.prod(tiny.slot_shape) == 3 * 8 * 8 * 4
+    a_share = MarketConfig.chinese_a_share()
+    assert (a_share.late_hour, a_share.late_shift) == (13, 5400)
+    assert (a_share.tick_size, a_share.lot_size) == (0.01, 100)
+
+
+def attributes_read(path: pathlib.Path) -> set[tuple[str, str]]:
+    """(what it is read from, name) of every attribute read in a file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            base = node.value
+            holder = base.id if isinstance(base, ast.Name) else getattr(base, "attr", "")
+            found.add((holder, node.attr))
+    return found
+
+
+def property_sources() -> dict[str, set[str]]:
+    """Names of properties in config.py and what of themselves they read."""
+    tree = ast.parse((ROOT / "jaxmars" / "config.py").read_text())
+    return {
+        node.name: {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    }
+
+
+def test_every_field_is_read_somewhere() -> None:
+    assert len(CONFIGS) >= 4
+    others = [path for path in SOURCES if path.name != "config.py"]
+    pairs = set().union(*(attributes_read(path) for path in others))
+    read = {name for holder, name in pairs if holder in HOLDERS}
+    for name, sources in property_sources().items():
+        if name in read:
+            read |= sources
+    fields = {f"{kind.__name__}.{f.name}" for kind in CONFIGS for f in dataclasses.fields(kind)}
+    assert {name for name in fields if name.split(".")[1] not in read} == set()
+
+
+def test_every_field_is_documented() -> None:
+    for kind in CONFIGS:
+        text = inspect.getdoc(kind) or ""
+        for field in dataclasses.fields(kind):
+            if field.name != "market":
+                assert f"{field.name}:" in text, f"{kind.__name__}.{field.name}"

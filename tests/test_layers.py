@@ -1,0 +1,148 @@
+"""Which part of the package may import which: the tree as a table, checked against the source."""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+import jaxmars
+
+ROOT = pathlib.Path(jaxmars.__file__).parent
+PACKAGE = "jaxmars"
+
+# Layer (a package or a module of the first level) -> layers it may import. From bottom to top;
+# a new layer or a new import needs a line here.
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "types": set(),
+    "config": set(),
+    "errors": set(),
+    "devices": set(),
+    "cli_values": {"errors"},
+    "clock": {"types"},
+    "files": {"errors"},
+    "book": {"types"},
+    "convert": {"config", "errors", "files", "types"},
+    "tokens": {"book", "clock", "config", "convert", "errors", "types"},
+    "models": {"config", "convert", "errors", "tokens", "types"},
+    "agents": {"book", "clock", "config", "models", "tokens", "types"},
+    "sim": {"agents", "book", "clock", "config", "devices", "tokens", "types"},
+    "data": {"book", "config", "errors", "files", "types"},
+    "train": {
+        "agents",
+        "config",
+        "data",
+        "devices",
+        "errors",
+        "models",
+        "sim",
+        "tokens",
+        "types",
+    },
+    "tasks": {
+        "agents",
+        "book",
+        "clock",
+        "config",
+        "data",
+        "errors",
+        "files",
+        "models",
+        "sim",
+        "tokens",
+        "types",
+    },
+    "builtin": {"errors"},
+    "provenance": {"__init__", "book", "convert"},
+    "cli_convert": {"errors", "models"},
+    "cli_forecast": {
+        "agents",
+        "builtin",
+        "cli_values",
+        "config",
+        "convert",
+        "data",
+        "devices",
+        "errors",
+        "models",
+        "provenance",
+        "sim",
+        "tasks",
+        "tokens",
+    },
+    "cli": {"__init__", "cli_convert", "cli_forecast", "errors"},
+}
+
+
+def layer_of(path: pathlib.Path) -> str:
+    """`agents` for jaxmars/agents/noise.py, `clock` for jaxmars/clock.py."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def layers() -> set[str]:
+    return {layer_of(path) for path in ROOT.rglob("*.py")}
+
+
+def imported(source: str) -> set[str]:
+    """Layers a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {_layer_named(alias.name) for alias in node.names if _is_ours(alias.name)}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == PACKAGE:
+                found |= {_layer_named(f"{PACKAGE}.{alias.name}") for alias in node.names}
+            elif node.module and _is_ours(node.module):
+                found.add(_layer_named(node.module))
+    return found
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] == PACKAGE
+
+
+def _layer_named(name: str) -> str:
+    """The layer of a dotted name; a name that is no module lies in the root of the package."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in layers() else "__init__"
+
+
+def imports_of(layer: str) -> set[str]:
+    """Other layers that the modules of a layer import."""
+    paths = [path for path in ROOT.rglob("*.py") if layer_of(path) == layer]
+    return set().union(*(imported(path.read_text()) for path in paths)) - {layer}
+
+
+def test_the_table_names_every_layer() -> None:
+    assert layers() == set(ALLOWED)
+
+
+@pytest.mark.parametrize("layer", sorted(ALLOWED))
+def test_a_layer_imports_what_the_table_allows(layer: str) -> None:
+    assert imports_of(layer) <= ALLOWED[layer]
+
+
+@pytest.mark.parametrize("layer", sorted(ALLOWED))
+def test_the_table_allows_no_more_than_is_used(layer: str) -> None:
+    assert ALLOWED[layer] <= imports_of(layer)
+
+
+def test_no_layer_depends_on_itself() -> None:
+    order = list(graphlib.TopologicalSorter(ALLOWED).static_order())
+    assert order.index("types") < order.index("book") < order.index("sim") < order.index("tasks")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import numpy\nfrom collections import abc", set()),
+        ("import jaxmars.sim.market", {"sim"}),
+        ("from jaxmars import clock, __version__", {"clock", "__init__"}),
+        ("def f():\n    from jaxmars.tokens.order import advance", {"tokens"}),
+        ("from jaxmarsian import x", set()),
+    ],
+)
+def test_imports_are_found(source: str, expected: set[str]) -> None:
+    assert imported(source) == expected
