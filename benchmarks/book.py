@@ -162,7 +162,7 @@ def is_exact(outputs: Any, flows: Sequence[Flow]) -> bool:
 
 def _trade_lists(trades: Trades) -> list[list[tuple]]:
     """The records in use of every message."""
-    rows = np.stack(trades, -1).tolist()
+    rows = np.stack(trades[1:], -1).tolist()
     return [[tuple(record) for record in records if record[1]] for records in rows]
 
 

@@ -1,9 +1,136 @@
 """Every static choice, as frozen dataclasses. What changes a shape is here; numbers are params."""
 
 import dataclasses
+import enum
 import math
 
+from jaxmars.types import Kind
+
 NOT_SET = -1
+DAY_SECONDS = 86_400
+
+
+class SelfTrade(enum.IntEnum):
+    """What happens when an order would trade with a resting order of its own agent."""
+
+    ALLOW = 0  # it trades (release)
+    REJECT = 1  # the incoming order is rejected whole
+    CANCEL_RESTING = 2  # the resting order is taken out, the incoming one goes on
+    CANCEL_INCOMING = 3  # the incoming order trades up to it, the rest is dropped
+
+
+@dataclasses.dataclass(frozen=True)
+class RulesConfig:
+    """What the exchange accepts (`MTCH_R` of the paper, spec C-EX-1). The defaults are the release.
+
+    Attributes:
+      price_step: ticks; prices must be multiples of it.
+      size_step: shares; sizes of new orders must be multiples of it.
+      price_limit: largest distance from the reference price of the day as a share of it (0.1 in
+        most of the Chinese A-share market); 0 for none.
+      self_trade: what happens when an agent would trade with itself.
+      kinds: order kinds accepted.
+    """
+
+    price_step: int = 1
+    size_step: int = 1
+    price_limit: float = 0.0
+    self_trade: SelfTrade = SelfTrade.ALLOW
+    kinds: tuple[Kind, ...] = (
+        Kind.LIMIT,
+        Kind.MARKET,
+        Kind.CANCEL,
+        Kind.IOC,
+        Kind.FOK,
+        Kind.POST_ONLY,
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("price_step", "size_step"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"rules {name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.price_limit < 1:
+            raise ValueError(f"rules price_limit must be in [0, 1), got {self.price_limit}")
+        if not set(self.kinds) <= set(Kind) - {Kind.NONE, Kind.UNCROSS}:
+            raise ValueError(f"rules kinds must be kinds of orders, got {self.kinds}")
+
+
+class PhaseKind(enum.IntEnum):
+    """How orders are treated in a phase of the trading day."""
+
+    CONTINUOUS = 0  # matched as they arrive
+    AUCTION = 1  # collected, matched once at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of the trading day, `start` and `end` included, seconds since midnight."""
+
+    kind: PhaseKind
+    start: int
+    end: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Calendar:
+    """The phases of a trading day in time order. A moment two phases share belongs to the later.
+
+    Attributes:
+      phases: where orders are taken; between and outside them the market is closed. By default one
+        continuous session all day.
+    """
+
+    phases: tuple[Phase, ...] = (Phase(PhaseKind.CONTINUOUS, 0, DAY_SECONDS),)
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("a calendar must have at least one phase, got none")
+        last = 0
+        for phase in self.phases:
+            if not last <= phase.start < phase.end <= DAY_SECONDS:
+                raise ValueError(
+                    f"calendar phases must follow each other within 0 to {DAY_SECONDS} seconds, "
+                    f"got {phase.start} to {phase.end} after {last}"
+                )
+            last = phase.end
+
+    @classmethod
+    def continuous(cls, start: int, end: int) -> "Calendar":
+        """One session without auctions (the release's preset of that name)."""
+        return cls((Phase(PhaseKind.CONTINUOUS, start, end),))
+
+    @classmethod
+    def us_equity(cls) -> "Calendar":
+        """09:30 to 16:00."""
+        return cls.continuous(_clock(9, 30), _clock(16, 0))
+
+    @classmethod
+    def chinese_a_share(cls) -> "Calendar":
+        """Opening auction 09:15-09:25, sessions around lunch, closing auction 14:57-15:00."""
+        return cls(
+            (
+                Phase(PhaseKind.AUCTION, _clock(9, 15), _clock(9, 25)),
+                Phase(PhaseKind.CONTINUOUS, _clock(9, 30), _clock(11, 30)),
+                Phase(PhaseKind.CONTINUOUS, _clock(13, 0), _clock(14, 57)),
+                Phase(PhaseKind.AUCTION, _clock(14, 57), _clock(15, 0)),
+            )
+        )
+
+    @classmethod
+    def release(cls) -> "Calendar":
+        """The release's preset: both auctions of the A-share market, but no lunch break."""
+        return cls(
+            (
+                Phase(PhaseKind.AUCTION, _clock(9, 15), _clock(9, 25)),
+                Phase(PhaseKind.CONTINUOUS, _clock(9, 30), _clock(14, 57)),
+                Phase(PhaseKind.AUCTION, _clock(14, 57), _clock(15, 0)),
+            )
+        )
+
+
+def _clock(hour: int, minute: int) -> int:
+    """Seconds since midnight."""
+    return 3600 * hour + 60 * minute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +145,10 @@ class MarketConfig:
       late_hour: clock hour from which `late_shift` seconds are taken off the elapsed time (the
         release removes the lunch break so, spec "order state" step 3); 24 switches it off.
       late_shift: seconds taken off at and after `late_hour`.
+      rules: what the exchange accepts.
+      calendar: when it does.
+      max_trades: fills recorded per event.
+      max_in_flight: delayed requests that can be under way at once; 0 when no agent has latency.
     """
 
     tick_size: float = 0.01
@@ -26,11 +157,18 @@ class MarketConfig:
     levels: int = 10
     late_hour: int = 24
     late_shift: int = 0
+    rules: RulesConfig = RulesConfig()
+    calendar: Calendar = Calendar()
+    max_trades: int = 0
+    max_in_flight: int = 0
 
     def __post_init__(self) -> None:
         for name in ("tick_size", "lot_size", "slots", "levels"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"market {name} must be positive, got {getattr(self, name)}")
+        for name in ("max_trades", "max_in_flight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"market {name} must not be negative, got {getattr(self, name)}")
 
     @classmethod
     def chinese_a_share(cls) -> "MarketConfig":

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Params = Any  # a pytree of arrays
 
@@ -25,9 +26,13 @@ class Kind(enum.IntEnum):
     """What an order asks for. `NONE` is the order that does nothing."""
 
     NONE = 0
-    LIMIT = 1
-    MARKET = 2
-    CANCEL = 3
+    LIMIT = 1  # trades up to its price, the rest comes to rest
+    MARKET = 2  # trades at any price, the rest is dropped
+    CANCEL = 3  # takes shares of a resting order out
+    IOC = 4  # immediate or cancel: trades up to its price, the rest is dropped
+    FOK = 5  # fill or kill: trades whole, up to its price, or not at all
+    POST_ONLY = 6  # comes to rest whole, or not at all
+    UNCROSS = 7  # never an order: the event of a call auction's single trade
 
 
 class Status(enum.IntFlag):
@@ -47,6 +52,16 @@ class Status(enum.IntFlag):
     EVENT_BUDGET = 1 << 10
     BAD_LOGITS = 1 << 11
     FEATURE_RANGE = 1 << 12
+    NOT_FILLED = 1 << 13
+    WOULD_TRADE = 1 << 14
+    OFF_TICK = 1 << 15
+    OFF_LOT = 1 << 16
+    PRICE_LIMIT = 1 << 17
+    SELF_TRADE = 1 << 18
+    OUT_OF_SESSION = 1 << 19
+    NOT_IN_AUCTION = 1 << 20
+    IN_FLIGHT_FULL = 1 << 21
+    ACCOUNT_OVERFLOW = 1 << 22
 
 
 # Bits that mean the order was rejected whole and is no record.
@@ -58,6 +73,13 @@ REJECTING = (
     | Status.DUPLICATE_ID
     | Status.VOLUME_OVERFLOW
     | Status.BAD_KIND
+    | Status.NOT_FILLED
+    | Status.WOULD_TRADE
+    | Status.OFF_TICK
+    | Status.OFF_LOT
+    | Status.PRICE_LIMIT
+    | Status.OUT_OF_SESSION
+    | Status.NOT_IN_AUCTION
 )
 
 STATUS_MEANING: dict[Status, str] = {
@@ -74,6 +96,16 @@ STATUS_MEANING: dict[Status, str] = {
     Status.EVENT_BUDGET: "the event budget ran out before the end time",
     Status.BAD_LOGITS: "the model returned a value that is not finite; the trajectory stopped",
     Status.FEATURE_RANGE: "an order feature was outside the model's tables and was clipped",
+    Status.NOT_FILLED: "a fill-or-kill order could not be filled whole; it was rejected",
+    Status.WOULD_TRADE: "a post-only order would have traded at once; it was rejected",
+    Status.OFF_TICK: "a price was not a multiple of the price step; the order was rejected",
+    Status.OFF_LOT: "a size was not a multiple of the size step; the order was rejected",
+    Status.PRICE_LIMIT: "a price was outside the day's price limits; the order was rejected",
+    Status.SELF_TRADE: "an order met a resting order of its own agent and the rule was applied",
+    Status.OUT_OF_SESSION: "an order arrived outside every session and was ignored",
+    Status.NOT_IN_AUCTION: "an order of this kind is not taken in a call auction; it was rejected",
+    Status.IN_FLIGHT_FULL: "too many delayed requests were under way; the newest was dropped",
+    Status.ACCOUNT_OVERFLOW: "an agent's traded shares passed 2**31 and are no longer counted",
 }
 
 
@@ -96,8 +128,12 @@ class Order(NamedTuple):
 
 
 class Trades(NamedTuple):
-    """One record per resting order filled, in priority order. Unused records have size 0."""
+    """One record per resting order filled, in priority order. Unused records have size 0.
 
+    A call auction fills resting orders of both sides: bids first, then asks.
+    """
+
+    side: jax.Array  # [max_trades] int32, Side of the resting order
     price: jax.Array  # [max_trades] int32, ticks
     size: jax.Array  # [max_trades] int32, shares
     order_id: jax.Array  # [max_trades] int32, the resting order
@@ -139,6 +175,14 @@ class Event(NamedTuple):
     best_bid: jax.Array  # [] int32, ticks, 0 if the side is empty
     best_ask: jax.Array  # [] int32, ticks, 0 if the side is empty
     status: jax.Array  # [] int32, bits of Status raised by this event
+    trades: Trades  # its fills; empty (max_trades = 0) unless asked for
+
+
+class Band(NamedTuple):
+    """Prices a day's price limit allows, both included."""
+
+    low: jax.Array  # [] int32, ticks
+    high: jax.Array  # [] int32, ticks
 
 
 def make_order(kind: Any, side: Any, price: Any, size: Any, order_id: Any, agent_id: Any) -> Order:
@@ -146,6 +190,12 @@ def make_order(kind: Any, side: Any, price: Any, size: Any, order_id: Any, agent
     return Order(
         *(jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id, agent_id))
     )
+
+
+def no_trades(*shape: int) -> Trades:
+    """No trade records, for `shape` events. Host arrays."""
+    none: Any = np.zeros((*shape, 0), np.int32)
+    return Trades(*(none for _ in Trades._fields))
 
 
 def describe(status: int) -> list[str]:

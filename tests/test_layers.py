@@ -16,7 +16,7 @@ PACKAGE = "jaxmars"
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "types": set(),
-    "config": set(),
+    "config": {"types"},
     "errors": set(),
     "devices": set(),
     "cli_values": {"errors"},

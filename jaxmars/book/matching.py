@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmars.book.state import MAX_PRICE, MAX_VOLUME, NO_KEY, Book, side_key
-from jaxmars.types import Fills, Kind, Order, Side, Status, Trades
+from jaxmars.types import Fills, Kind, Order, Side, Status, Trades, no_trades
 
 MATCHING_VERSION = 1  # raised whenever a rule changes
 TAKEN = -(2**31)  # below every slot and every key: the order's id already rests
@@ -250,8 +250,7 @@ def _trades(
 ) -> tuple[Trades, jax.Array]:
     """The first `max_trades` fills in priority order, and the shares they hold, `[]` int32."""
     if max_trades == 0:
-        none = jnp.zeros((0,), jnp.int32)
-        return Trades(none, none, none, none), jnp.int32(0)
+        return jax.tree.map(jnp.asarray, no_trades()), jnp.int32(0)
     lanes, opposite = _lanes(book), 1 - order.side
     add = lambda a, b: (a[0] + b[0], a[1] + b[1])
     recorded = jnp.int32(0)
@@ -268,4 +267,6 @@ def _trades(
     slot, size = jnp.stack(slots), jnp.stack(sizes)
     row = jnp.where(order.side == Side.BUY, 1, 0)
     of = lambda column: jnp.where(size > 0, column[row, slot], 0)
-    return Trades(jnp.abs(of(book.key)), size, of(book.order_id), of(book.agent_id)), recorded
+    side = jnp.where(size > 0, row, 0)
+    trades = Trades(side, jnp.abs(of(book.key)), size, of(book.order_id), of(book.agent_id))
+    return trades, recorded

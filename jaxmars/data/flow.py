@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxmars.data.lobster import LobsterData, MessageType, host_l2, nanoseconds
 from jaxmars.errors import InputError
-from jaxmars.types import L2, Event, Kind, Side, Time
+from jaxmars.types import L2, Event, Kind, Side, Time, Trades, no_trades
 
 CROWD = 0  # agent id of everybody in a record
 NO_ORDER_ID = 0  # order id of a sweep: the record names only the orders it met
@@ -85,6 +85,7 @@ def lobster_flow(data: LobsterData) -> Flow:
         best_bid=narrow(best[:, Side.BUY]),
         best_ask=narrow(best[:, Side.SELL]),
         status=zeros,
+        trades=no_trades(len(last)),
     )
     levels = host_l2(np.asarray(data.l2.price)[last], np.asarray(data.l2.size)[last])
     return Flow(event, levels)
@@ -112,8 +113,13 @@ def slice_flow(flow: Flow, start: int, stop: int) -> Flow:
     """Orders `start` to `stop` (exclusive) of a flow."""
     event = flow.event
     time = Time(*(x[start:stop] for x in event.time))
-    columns = {name: getattr(event, name)[start:stop] for name in event._fields if name != "time"}
-    return Flow(Event(time=time, **columns), L2(*(x[start:stop] for x in flow.l2)))
+    trades = Trades(*(x[start:stop] for x in event.trades))
+    columns = {
+        name: getattr(event, name)[start:stop]
+        for name in event._fields
+        if name not in ("time", "trades")
+    }
+    return Flow(Event(time=time, trades=trades, **columns), L2(*(x[start:stop] for x in flow.l2)))
 
 
 def _groups(data: LobsterData) -> _Groups:

@@ -16,7 +16,7 @@ from jaxmars.data.lobster import LobsterData
 from jaxmars.data.replay import start_book
 from jaxmars.errors import InputError
 from jaxmars.files import write_atomically
-from jaxmars.types import L2, Event, Time
+from jaxmars.types import L2, Event, Time, no_trades
 
 CROWD = 0  # owner of all volume in a start book
 PAST_SECONDS = 900  # of the mid path before the start that is kept for the figure
@@ -98,16 +98,18 @@ def event_mid(event: Event) -> np.ndarray:
 
 
 def _template() -> StartPoint:
-    """A start whose leaves are their names."""
+    """A start whose leaves are their names; trade records, of which a start has none, are left
+    out."""
     name: Any = lambda prefix, fields: [f"{prefix}.{field}" for field in fields]
     time = lambda prefix: Time(*name(prefix, Time._fields))
     path = lambda prefix: MidPath(*name(prefix, MidPath._fields))
-    columns = Event._fields[1:]
+    columns = [name for name in Event._fields if name not in ("time", "trades")]
+    nothing: Any = None
     single: Any = lambda field: field
     return StartPoint(
         book=Book(*name("book", Book._fields)),
         flow=Flow(
-            Event(time("flow.event.time"), *name("flow.event", columns)),
+            Event(time("flow.event.time"), *name("flow.event", columns), trades=nothing),
             L2(*name("flow.l2", L2._fields)),
         ),
         open_time=time("open_time"),
@@ -123,7 +125,7 @@ def save_starts(path: pathlib.Path, starts: list[StartPoint]) -> None:
     """Writes starts to one compressed npz file, atomically."""
     arrays = {}
     for number, start in enumerate(starts):
-        names, leaves = jax.tree.leaves(_template()), jax.tree.leaves(start)
+        names, leaves = jax.tree.leaves(_template()), jax.tree.leaves(_with_trades(start, None))
         arrays |= {f"{number}.{n}": np.asarray(x) for n, x in zip(names, leaves, strict=True)}
     write_atomically(path, lambda part: _write_arrays(part, arrays))
 
@@ -158,7 +160,13 @@ def load_start(path: pathlib.Path, number: int) -> StartPoint:
                 f"{path}: {number}.{name} is {array.dtype}{list(array.shape)}, expected "
                 f"{np.dtype(kind)}{list(shape)}"
             )
-    return start
+    return _with_trades(start, no_trades(len(start.flow.event.kind)))
+
+
+def _with_trades(start: StartPoint, trades: Any) -> StartPoint:
+    """The start with these trade records in its flow."""
+    event = start.flow.event._replace(trades=trades)
+    return start._replace(flow=start.flow._replace(event=event))
 
 
 def _kind_and_shape(name: str, start: StartPoint) -> tuple[type, tuple[int, ...]]:

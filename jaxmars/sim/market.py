@@ -139,7 +139,7 @@ def step(
     request = _select(done, no_request(), request)
 
     order, pending, missed = resolve(market.book, request, actor, market.order_id, choice_key)
-    book, fills = apply_order(market.book, order)
+    book, fills = apply_order(market.book, order, max_trades=cfg.max_trades)
     l2 = l2_snapshot(book, cfg.levels)
     last_price = jnp.where(fills.filled > 0, fills.last_price, market.last_price)
     status = fills.status | missed
@@ -157,6 +157,7 @@ def step(
         best_bid=l2.price[0, 0],
         best_ask=l2.price[1, 0],
         status=status,
+        trades=fills.trades,
     )
     market = market._replace(
         book=book,

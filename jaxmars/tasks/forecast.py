@@ -296,7 +296,7 @@ def _event_frame(trajectory: Finished) -> pd.DataFrame:
     nanoseconds = np.asarray(event.time.sec, np.int64) * clock.NANOS + event.time.nsec
     columns: dict[str, Any] = {"trajectory": np.int32(trajectory.number), "time_ns": nanoseconds}
     for name in event._fields:
-        if name != "time":
+        if name not in ("time", "trades"):
             columns[name] = getattr(event, name)
     frame = pd.DataFrame(columns)
     frame["kind"] = pd.Categorical.from_codes(frame["kind"].to_numpy(), [k.name for k in Kind])

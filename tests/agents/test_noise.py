@@ -16,7 +16,7 @@ from jaxmars.book import init_book, invariants, l2_snapshot
 from jaxmars.config import MarketConfig
 from jaxmars.sim.market import MarketState, init_market
 from jaxmars.sim.rollout import record
-from jaxmars.types import Event, Kind, Side, Status, Time
+from jaxmars.types import Event, Kind, Side, Status, Time, no_trades
 
 CFG = MarketConfig(slots=256)
 OPEN, CLOSE = 34_200, 36_000
@@ -92,7 +92,7 @@ def next_wakes(second: int, keys: jax.Array, is_done: bool) -> np.ndarray:
     """Seconds from `second` to the next wake-up; the one queued before is 3 s away."""
     now = clock.make_time(second)
     before = NoiseState(clock.make_time(second + 3))
-    event = Event(now, *[jnp.int32(0)] * 12)
+    event = Event(now, *[jnp.int32(0)] * 12, trades=no_trades())
 
     def one(key: jax.Array) -> Time:
         seen = view(now, 0)

@@ -55,7 +55,7 @@ class Desk:
 
 def trade_list(fills: Fills) -> list[Quad]:
     """(price, size, order id, owner) of the trade records in use."""
-    records = zip(*(column.tolist() for column in fills.trades), strict=True)
+    records = zip(*(column.tolist() for column in fills.trades[1:]), strict=True)
     return [(price, size, order_id, owner) for price, size, order_id, owner in records if size]
 
 

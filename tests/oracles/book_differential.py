@@ -270,7 +270,7 @@ def compiled_record(outputs: Any) -> tuple[Record, np.ndarray]:
             (fills.status, fills.price, fills.filled, fills.cancelled, fills.first_price,
              fills.last_price), -1,
         ),
-        trades=np.stack(fills.trades, -1),
+        trades=np.stack(fills.trades[1:], -1),
         orders=np.stack([ranked(x) for x in columns], -1),
         totals=book.total,
         status=book.status,

@@ -86,6 +86,7 @@ def replay(slots: int, times: Time, orders: Order) -> tuple[Event, L2]:
             best_bid=l2.price[0, 0],
             best_ask=l2.price[1, 0],
             status=fills.status,
+            trades=fills.trades,
         )
         return (book, last), (event, l2)
 

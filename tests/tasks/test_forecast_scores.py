@@ -10,11 +10,11 @@ from jaxmars.sim.lanes import Finished, Pace
 from jaxmars.tasks.forecast import BANDS, GRID_SECONDS, ForecastResult, crps, on_grid
 from jaxmars.tasks.forecast_files import summary
 from jaxmars.tasks.labels import CLASSES, HORIZONS, Thresholds
-from jaxmars.types import Event, Status, Time, describe
+from jaxmars.types import Event, Status, Time, describe, no_trades
 
 FUTURES = 37
 NONE: Any = np.zeros(0, np.int32)
-NO_EVENTS = Event(Time(NONE, NONE), *[NONE] * (len(Event._fields) - 1))
+NO_EVENTS = Event(Time(NONE, NONE), *[NONE] * (len(Event._fields) - 2), trades=no_trades(0))
 TROUBLE = Status.EVENT_BUDGET | Status.BAD_LOGITS
 
 

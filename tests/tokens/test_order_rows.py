@@ -15,7 +15,7 @@ from oracles.tiny_world import LEVELS, bins_of, quick_jit, replay, time_of, wild
 from jaxmars.config import MarketConfig
 from jaxmars.tokens import order as rows
 from jaxmars.tokens.bins import Converters, TokenTables
-from jaxmars.types import L2, Event, Kind, Order, Side, Status, Time, make_order
+from jaxmars.types import L2, Event, Kind, Order, Side, Status, Time, make_order, no_trades
 
 CFG = MarketConfig.chinese_a_share()
 SLOTS = 24
@@ -138,6 +138,7 @@ def test_cancels_merge_only_after_a_record_with_a_book_before_it() -> None:
         best_bid=jnp.int32(999),
         best_ask=jnp.int32(1001),
         status=zero,
+        trades=no_trades(),
     )
     found = []
     for _ in range(4):
@@ -196,6 +197,7 @@ def _cancel_event(order: list[int], nanoseconds: int) -> Event:
         jnp.int32(999),
         jnp.int32(1001),
         zero,
+        no_trades(),
     )
 
 
