@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaxmars import config
-from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig, TrainConfig
+from jaxmars.config import MarketConfig, OrderModelConfig, Phase, PhaseKind, SimConfig, TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = [*(ROOT / "jaxmars").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
@@ -19,6 +19,7 @@ CONFIGS = [
     for kind in vars(config).values()
     if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
 ]
+NEEDED: dict[type, tuple[Any, ...]] = {Phase: (PhaseKind.CONTINUOUS, 0, 1)}  # no defaults
 HOLDERS = {"cfg", "config", "market", "model"}  # names that configurations go by
 
 WRONG: list[tuple[type, str, list[Any]]] = [
@@ -60,8 +61,8 @@ def test_a_wrong_value_is_refused_by_name(kind: type, field: str, value: Any) ->
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_configs_are_frozen_and_hashable(kind: type) -> None:
-    one = kind()
-    assert hash(one) == hash(kind()) and one == kind()
+    one = kind(*NEEDED.get(kind, ()))
+    assert hash(one) == hash(dataclasses.replace(one)) and one == dataclasses.replace(one)
     name = dataclasses.fields(one)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(one, name, 1)

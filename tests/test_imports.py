@@ -10,7 +10,7 @@ import pytest
 import jaxmars
 
 ROOT = pathlib.Path(jaxmars.__file__).parents[1]
-HEAVY = ("torch", "transformers", "matplotlib", "pandas")
+HEAVY = ("torch", "transformers", "matplotlib")
 PROBE = f"""
 import importlib, json, logging, pkgutil, sys
 handlers = lambda: [

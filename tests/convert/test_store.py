@@ -52,7 +52,7 @@ def test_the_good_folder_loads(folder: pathlib.Path):
         ({"emb_dim": 10**15}, "emb_dim is 1000000000000000, expected an integer in"),
         ({"num_layers": 2**20}, "holds 2 layers, expected the 1048576 of its config"),
         ({"num_heads": 0}, "num_heads is 0, expected an integer in [1"),
-        ({"num_heads": 3}, "emb_dim 32 must be a multiple of 2 * num_heads (6)"),
+        ({"num_heads": 3}, "emb_dim 32 must be a multiple of twice num_heads 3"),
         ({"num_kv_heads": 3}, "num_heads 4 must be a multiple of num_kv_heads 3"),
         ({"num_kv_heads": 0}, "num_kv_heads is 0, expected an integer in [1"),
         ({"num_kv_heads": -4}, "num_kv_heads is -4, expected an integer in [1"),
