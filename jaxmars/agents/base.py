@@ -1,26 +1,47 @@
 """What an agent is, what it sees, and what it may ask for."""
 
+import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxmars.book import Book
+from jaxmars.book import Account, Book
 from jaxmars.types import L2, Event, Kind, Params, Time
 
 AgentState = Any  # a pytree
 
 
-class Request(NamedTuple):
-    """What an agent asks for. A cancel names a price and a size, not an order: the market turns it
-    into cancels of the agent's own orders at its nearest own price, oldest first (release
-    `construct_valid_orders`, spec 6.2)."""
+class Ask(enum.IntEnum):
+    """What a request can ask for besides a `Kind` of order.
 
-    kind: jax.Array  # [] int32, Kind; NONE asks for nothing
-    side: jax.Array  # [] int32, Side; not read for a cancel
+    Like `Kind.CANCEL` these become cancels of the agent's own orders, one order per step, at most
+    `size` shares in all (`EVERYTHING` for no bound), oldest orders first.
+    """
+
+    CANCEL_ORDER = 16  # the order `order_id`
+    CANCEL_AT = 17  # orders at `price`
+    CANCEL_ELSEWHERE = 18  # orders at any other price than `price`
+    CANCEL_OLDEST = 19  # orders at any price
+    MODIFY = 20  # order `order_id` to `price` and `size`: fewer shares at the same price keep its
+    # place in the queue, anything else cancels it and sends a new one under the same id
+
+
+EVERYTHING = 2**31 - 1  # shares
+
+
+class Request(NamedTuple):
+    """What an agent asks for. `Kind.CANCEL` names a price and a size, not an order: the market
+    turns it into cancels of the agent's own orders at its nearest own price, oldest first (release
+    `construct_valid_orders`, spec 6.2). Several requests, stacked `[k]`, are carried out back to
+    back; those of kind NONE are skipped."""
+
+    kind: jax.Array  # [] int32, Kind or Ask; NONE asks for nothing
+    side: jax.Array  # [] int32, Side; not read for cancels
     price: jax.Array  # [] int32, ticks
     size: jax.Array  # [] int32, shares
+    order_id: jax.Array  # [] int32, the order meant; the id of a new order, 0 for the next free one
 
 
 class MarketView(NamedTuple):
@@ -31,6 +52,7 @@ class MarketView(NamedTuple):
     l2: L2  # snapshot of the book
     last_price: jax.Array  # [] int32, ticks of the last trade, 0 before any
     agent_id: jax.Array  # [] int32, the id of the agent that looks
+    account: Account  # of the agent that looks
 
 
 class Decision(NamedTuple):
@@ -47,13 +69,18 @@ class Agent(NamedTuple):
     In a step of the market the agent whose wake-up is due acts, the market executes, and then
     **every** agent updates, whether it acted or not: that is where models run, once per step and
     never behind a branch.
+
+    An agent names its next wake-up in `update`. When it has latency (`sim.Delay`), its orders
+    arrive later than it acts, so it must already have named the next wake-up in the state that
+    `act` returns, or `clock.never()` if it waits until `is_done`.
     """
 
     init: Callable[[Params, jax.Array, MarketView, Any], tuple[AgentState, Time]]
     """(params, key, view, memory) -> state, first wake-up. `memory` is whatever the agent knows of
     the time before the start (None for most)."""
-    act: Callable[[Params, jax.Array, AgentState, MarketView], Request]
-    """(params, key, state, view at the wake-up) -> what to do now."""
+    act: Callable[[Params, jax.Array, AgentState, MarketView], tuple[AgentState, Request]]
+    """(params, key, state, view at the wake-up) -> state, what to do now: one request, or `[k]` of
+    them."""
     update: Callable[[Params, jax.Array, AgentState, MarketView, Event, jax.Array], Decision]
     """(params, key, state, view after the event, event, is_done) -> decision.
 
@@ -67,8 +94,19 @@ class Agent(NamedTuple):
 
 def no_request() -> Request:
     """Asks for nothing."""
-    zero = jnp.zeros((), jnp.int32)
-    return Request(jnp.int32(Kind.NONE), zero, zero, zero)
+    return make_request(Kind.NONE)
+
+
+def make_request(
+    kind: Any, side: Any = 0, price: Any = 0, size: Any = 0, order_id: Any = 0
+) -> Request:
+    """A `Request` of int32 arrays from numbers or arrays of one shape."""
+    return Request(*(jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id)))
+
+
+def one_after_another(*requests: Request) -> Request:
+    """Requests `[]` stacked to `[k]`, carried out in this order."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *requests)
 
 
 def decide(state: AgentState, wake: Time) -> Decision:

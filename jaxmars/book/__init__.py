@@ -1,5 +1,6 @@
 """The exchange: a continuous double auction on fixed arrays."""
 
+from jaxmars.book.accounts import Account, Wide, empty_accounts
 from jaxmars.book.checks import (
     MarketError,
     RestingOrder,
@@ -31,14 +32,17 @@ __all__ = [
     "MATCHING_VERSION",
     "MAX_PRICE",
     "NO_KEY",
+    "Account",
     "Book",
     "MarketError",
     "RestingOrder",
+    "Wide",
     "apply_order",
     "best_key",
     "best_price",
     "book_from_levels",
     "book_from_orders",
+    "empty_accounts",
     "float_mid_price",
     "init_book",
     "invariants",
