@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxmars.types import L2, Order, Time
 
-NO_CHECK = -1  # of `OrderFlow.check`: nothing is recorded of the book after this event
+NOT_CHECKED = -1  # of `OrderFlow.check`: nothing is recorded of the book after this event
 EVERYBODY = 0  # agent id of all orders of a record
 NO_ID = 0  # order id of an event that concerns no order
 
@@ -27,14 +27,14 @@ class OrderFlow(NamedTuple):
 
     time: Time  # fields [events] int32; seconds may pass 86,400 when a record runs past midnight
     order: Order  # fields [events] int32, price in ticks, size in size units; NONE changes nothing
-    check: np.ndarray  # [events] int32, row of `Recorded` that must hold after it, or `NO_CHECK`
+    check: np.ndarray  # [events] int32, row of `Recorded` that must hold after it, or `NOT_CHECKED`
 
 
 class Recorded(NamedTuple):
     """The venue's own books. Numpy arrays on the host."""
 
     l2: L2  # price, size [rows, 2, levels] int32, ticks and size units; 0 where there is no level
-    count: np.ndarray | None  # [rows, 2, levels] int32, orders of the level; None if not recorded
+    orders: np.ndarray | None  # [rows, 2, levels] int32, number at the level; None if not recorded
     known: np.ndarray  # [rows, 2, levels] bool, levels the recording really knows
     rounded_up: bool = False  # sizes were rounded up to size units, here and in the flow
 
@@ -62,13 +62,14 @@ def host_order(
     """An `Order` of int32 numpy columns; one owner for all rows unless a column is given."""
     owner = np.broadcast_to(np.asarray(agent_id), np.shape(kind))
     columns: Any = (kind, side, price, size, order_id, owner)
-    return Order(*(np.ascontiguousarray(column, np.int32) for column in columns))
+    narrow: Any = lambda column: np.ascontiguousarray(column, np.int32)
+    return Order(*(narrow(column) for column in columns))
 
 
 def host_time(sec: Any, nsec: Any) -> Time:
     """A `Time` of int32 numpy columns."""
-    columns: Any = (sec, nsec)
-    return Time(*(np.ascontiguousarray(column, np.int32) for column in columns))
+    narrow: Any = lambda column: np.ascontiguousarray(column, np.int32)
+    return Time(narrow(sec), narrow(nsec))
 
 
 def cut_flow(flow: OrderFlow, start: int, stop: int) -> OrderFlow:
