@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxmars.book import NO_KEY, Book, apply_order, best_key
 from jaxmars.data.lobster import nanoseconds
-from jaxmars.data.orderflow import NOT_CHECKED, OrderFlow, Recorded, cut_flow
+from jaxmars.data.orderflow import NO_CHECK, OrderFlow, Recorded, cut_flow
 from jaxmars.errors import InputError
 from jaxmars.types import Kind, Order, Side, Status, Time
 
@@ -156,7 +156,7 @@ def replay(
     events = len(flow.check)
     _check_rows(flow, recorded)
     grid, at = _sample_grid(flow.time, sample_seconds)
-    checked = (flow.check != NOT_CHECKED) & (recorded is not None)
+    checked = (flow.check != NO_CHECK) & (recorded is not None)
     wanted = checked.copy()
     wanted[at] = True
     book, shown, kept = start, [], []
@@ -248,12 +248,12 @@ def _check_rows(flow: OrderFlow, recorded: Recorded | None) -> None:
     if recorded is None:
         return
     rows = len(recorded.known)
-    bad = (flow.check < NOT_CHECKED) | (flow.check >= rows)
+    bad = (flow.check < NO_CHECK) | (flow.check >= rows)
     if bad.any():
         event = int(bad.argmax())
         raise InputError(
             f"event {event} is checked against recorded book {flow.check[event]}, expected "
-            f"{NOT_CHECKED} or 0 to {rows - 1}"
+            f"{NO_CHECK} or 0 to {rows - 1}"
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxmars.types import L2, Order, Time
 
-NOT_CHECKED = -1  # of `OrderFlow.check`: nothing is recorded of the book after this event
+NO_CHECK = -1  # of `OrderFlow.check`: nothing is recorded of the book after this event
 EVERYBODY = 0  # agent id of all orders of a record
 NO_ID = 0  # order id of an event that concerns no order
 
@@ -27,7 +27,7 @@ class OrderFlow(NamedTuple):
 
     time: Time  # fields [events] int32; seconds may pass 86,400 when a record runs past midnight
     order: Order  # fields [events] int32, price in ticks, size in size units; NONE changes nothing
-    check: np.ndarray  # [events] int32, row of `Recorded` that must hold after it, or `NOT_CHECKED`
+    check: np.ndarray  # [events] int32, row of `Recorded` that must hold after it, or `NO_CHECK`
 
 
 class Recorded(NamedTuple):
