@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_values": set(),
     "clock": {"types"},
     "files": set(),
-    "book": {"types"},
+    "book": {"config", "types"},
     "convert": {"config", "errors", "types"},
     "tokens": {"book", "clock", "config", "convert", "errors", "types"},
     "models": {"config", "convert", "errors", "tokens", "types"},

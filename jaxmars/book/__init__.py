@@ -1,6 +1,14 @@
-"""The exchange: a continuous double auction on fixed arrays."""
+"""The exchange: continuous double auction, call auctions, rules and accounts on fixed arrays."""
 
-from jaxmars.book.accounts import Account, Wide, empty_accounts
+from jaxmars.book.accounts import (
+    Account,
+    account_row,
+    cash,
+    empty_accounts,
+    holdings,
+    tradable,
+)
+from jaxmars.book.auction import clearing_price, uncross
 from jaxmars.book.checks import (
     MarketError,
     RestingOrder,
@@ -9,6 +17,8 @@ from jaxmars.book.checks import (
     resting_orders,
 )
 from jaxmars.book.matching import MATCHING_VERSION, apply_order
+from jaxmars.book.modify import modify
+from jaxmars.book.rules import execute, execute_uncross, price_band, rejected
 from jaxmars.book.state import (
     MAX_PRICE,
     NO_KEY,
@@ -27,6 +37,15 @@ from jaxmars.book.state import (
     weighted_mid_price,
     with_slots,
 )
+from jaxmars.book.wide import (
+    Wide,
+    wide_add,
+    wide_dot,
+    wide_from_int,
+    wide_negate,
+    wide_product,
+    wide_to_int,
+)
 
 __all__ = [
     "MATCHING_VERSION",
@@ -37,22 +56,39 @@ __all__ = [
     "MarketError",
     "RestingOrder",
     "Wide",
+    "account_row",
     "apply_order",
     "best_key",
     "best_price",
     "book_from_levels",
     "book_from_orders",
+    "cash",
+    "clearing_price",
     "empty_accounts",
+    "execute",
+    "execute_uncross",
     "float_mid_price",
+    "holdings",
     "init_book",
     "invariants",
     "l2_snapshot",
     "l2_update",
     "level_order_ids",
     "mid_price",
+    "modify",
+    "price_band",
     "raise_on_error",
+    "rejected",
     "resting_orders",
     "spread",
+    "tradable",
+    "uncross",
     "weighted_mid_price",
+    "wide_add",
+    "wide_dot",
+    "wide_from_int",
+    "wide_negate",
+    "wide_product",
+    "wide_to_int",
     "with_slots",
 ]

@@ -31,12 +31,16 @@ def resting_orders(book: Book, side: Side) -> list[RestingOrder]:
     ]
 
 
-def invariants(book: Book) -> jax.Array:
+def invariants(book: Book, crossed_allowed: bool | jax.Array = False) -> jax.Array:
     """True if the book is sound, `[]` bool.
 
     Checked: no negative size; totals equal the resting sizes; the sizes up to and including each
     order add up to its volume ahead and its size (so ranks are complete and unique); a better
     price ranks first; not crossed; distinct ids.
+
+    Args:
+      book: the book.
+      crossed_allowed: `[]` bool, true while orders are collected for a call auction.
     """
     live = book.size > 0
     totals = book.size.sum(1, dtype=jnp.int32) == book.total
@@ -53,7 +57,7 @@ def invariants(book: Book) -> jax.Array:
         & totals.all()
         & (~live | (ranked == book.ahead + book.size)).all()
         & (~better | first).all()
-        & uncrossed
+        & (uncrossed | crossed_allowed)
         & (same.sum() == flat.sum())
     )
 

@@ -3,30 +3,40 @@
 | rule | jaxmars | MarS release | JAX-LOB |
 |---|---|---|---|
 | priority at one price | arrival, kept on partial fill | same | time stamp, then slot |
+| kinds of new orders | limit, market, IOC, FOK, post-only | limit | limit, market |
 | cancel of an unknown order | no-op, `UNKNOWN_ORDER` | assertion | shrinks a stranger's order |
 | cancel of more than rests | no-op, `BAD_SIZE` | assertion | takes what rests |
 | no free slot | rejected, `BOOK_FULL` | unbounded | erases resting orders |
-| self-trade | allowed | allowed | allowed |
+| self-trade | allowed, or one of three policies | allowed | allowed |
 | market order beyond the book | rest dropped, `UNFILLED_MARKET` | none exist | rest dropped |
+| FOK that finds too few shares | rejected, `NOT_FILLED` | none exist | none exist |
+| post-only order that crosses | rejected, `WOULD_TRADE` | none exist | none exist |
+| call auction | limit orders and cancels rest at once | collected in a list | none |
 
 The first pass reads all slots and reduces them to a few numbers; from these the order is judged;
 the second pass updates each field of the book. What keeps it fast is measured in
 `benchmarks/README.md`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxmars.book.own_orders import first_own, reach, without_own
+from jaxmars.book.records import NO_ROW, as_trades, due_order, lanes, rows
 from jaxmars.book.state import MAX_PRICE, MAX_VOLUME, NO_KEY, Book, side_key
-from jaxmars.types import Fills, Kind, Order, Side, Status, Trades, no_trades
+from jaxmars.config import SelfTrade
+from jaxmars.types import REJECTING, Fills, Kind, Order, Side, Status, Trades, no_trades
 
-MATCHING_VERSION = 1  # raised whenever a rule changes
+MATCHING_VERSION = 2  # raised whenever a rule changes
 TAKEN = -(2**31)  # below every slot and every key: the order's id already rests
-NO_ROW = -1  # neither row of the book
+
+# What is read off the book an order trades in, given the shares it fills, before they are taken.
+Reader = Callable[[Book, jax.Array], Any]
 
 
 class _Seen(NamedTuple):
@@ -53,7 +63,14 @@ class _Effect(NamedTuple):
     status: jax.Array  # [] int32, bits of Status
 
 
-def apply_order(book: Book, order: Order, *, max_trades: int = 0) -> tuple[Book, Fills]:
+def apply_order(
+    book: Book,
+    order: Order,
+    *,
+    max_trades: int = 0,
+    collecting: bool | jax.Array = False,
+    self_trade: SelfTrade = SelfTrade.ALLOW,
+) -> tuple[Book, Fills]:
     """Matches one order, or cancels one, and rests what is left of a limit order.
 
     An order that cannot be carried out changes nothing and sets a bit of `Status` (see the table
@@ -61,18 +78,88 @@ def apply_order(book: Book, order: Order, *, max_trades: int = 0) -> tuple[Book,
 
     Args:
       book: the book (`MATCHING_VERSION` names these rules).
-      order: LIMIT, MARKET, CANCEL (by id, owner and side; `size` shares, at most what rests) or
-        NONE.
+      order: LIMIT, MARKET, IOC, FOK, POST_ONLY, CANCEL (by id, owner and side; `size` shares, at
+        most what rests) or NONE.
       max_trades: trade records to return. Each costs one more pass.
+      collecting: `[]` bool, whether orders are collected for a call auction (`auction.uncross`).
+        Then limit orders rest without trading even where they cross, and only they and cancels are
+        taken (`NOT_IN_AUCTION`). False compiles to nothing.
+      self_trade: what happens when an order meets one of its own agent; all but ALLOW cost a pass.
 
     Returns:
       The book after the order, and what happened.
     """
-    effect = _once(_decide(book, order, _scan(book, order)), ())
+    book, fills, _ = apply_and_read(
+        book,
+        order,
+        lambda book, filled: (),
+        max_trades=max_trades,
+        collecting=collecting,
+        self_trade=self_trade,
+    )
+    return book, fills
+
+
+def apply_and_read(
+    book: Book,
+    order: Order,
+    read: Reader,
+    *,
+    max_trades: int,
+    collecting: bool | jax.Array,
+    self_trade: SelfTrade,
+) -> tuple[Book, Fills, Any]:
+    """`apply_order`, and what `read` finds in the book the order trades in.
+
+    Args:
+      book: as in `apply_order`.
+      order: as in `apply_order`.
+      read: called with that book and the shares the order fills, `[]` int32; it returns arrays.
+      max_trades: as in `apply_order`.
+      collecting: as in `apply_order`.
+      self_trade: as in `apply_order`.
+    """
+    match = functools.partial(
+        _match, read=read, max_trades=max_trades, collecting=collecting, self_trade=self_trade
+    )
+    if self_trade != SelfTrade.CANCEL_RESTING:
+        return match(book, order)
+    cleared, taken = without_own(book, order, collecting)
+    after, fills, found = match(cleared, order)
+    rejected = (fills.status & REJECTING) != 0
+    met = ~rejected & (taken > 0)
+    status = fills.status | jnp.where(met, jnp.int32(Status.SELF_TRADE), 0)
+    after = jax.tree.map(lambda old, new: jnp.where(rejected, old, new), book, after)
+    cancelled = fills.cancelled + jnp.where(rejected, 0, taken)
+    return (
+        after._replace(status=book.status | status),
+        fills._replace(status=status, cancelled=cancelled),
+        found,
+    )
+
+
+def _match(
+    book: Book,
+    order: Order,
+    *,
+    read: Reader,
+    max_trades: int,
+    collecting: bool | jax.Array,
+    self_trade: SelfTrade,
+) -> tuple[Book, Fills, Any]:
+    """The two passes of an order, with what is recorded in between."""
+    guarded = self_trade in (SelfTrade.REJECT, SelfTrade.CANCEL_INCOMING)
+    own = first_own(book, order, collecting) if guarded else None
+    stop = own if self_trade == SelfTrade.CANCEL_INCOMING else None
+    seen = _scan(book, order, collecting, stop)
+    effect = _once(_decide(book, order, seen, collecting, own, stop), ())
     trades, recorded = _trades(book, order, effect.filled, max_trades)
+    found = read(book, effect.filled)
     if max_trades:
         more = jnp.where(recorded < effect.filled, jnp.int32(Status.TRADES_TRUNCATED), 0)
-        effect = _once(effect._replace(status=effect.status | more), trades)
+        effect = effect._replace(status=effect.status | more)
+    if max_trades or jax.tree.leaves(found):
+        effect = _once(effect, (trades, found))
     fills = Fills(
         filled=effect.filled,
         cancelled=jnp.maximum(-effect.change, 0),
@@ -82,38 +169,30 @@ def apply_order(book: Book, order: Order, *, max_trades: int = 0) -> tuple[Book,
         status=effect.status,
         trades=trades,
     )
-    return _update(book, order, effect), fills
+    return _update(book, order, effect), fills, found
 
 
-def _lanes(book: Book) -> jax.Array:
-    """Slot numbers, `[1, slots]` int32."""
-    return jnp.arange(book.size.shape[1], dtype=jnp.int32)[None]
-
-
-def _rows() -> jax.Array:
-    """Side of each row of the book, `[2, 1]` int32."""
-    return jnp.arange(2, dtype=jnp.int32)[:, None]
-
-
-def _scan(book: Book, order: Order) -> _Seen:
+def _scan(book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Array | None) -> _Seen:
     """All reductions over the slots in one variadic pass; each side reduces what it is asked.
 
     The order's own side answers "how much trades before me?" and "which slot?", the opposite side
-    "how much can I take?", "at which best price?" and "at which worst price?".
+    "how much can I take?", "at which best price?" and "at which worst price?". Nothing with `stop`
+    shares ahead, or more, is traded with.
     """
-    lanes, own = _lanes(book), _rows() == order.side
+    number, own = lanes(book), rows() == order.side
     slots = book.size.shape[1]
     cancel = order.kind == Kind.CANCEL
     key = side_key(order.side, order.price)
-    reach = jnp.where(order.kind == Kind.MARKET, MAX_PRICE, -key)
+    most = order.size if stop is None else jnp.minimum(order.size, stop)
 
-    shares = jnp.where(book.key <= jnp.where(own, key, reach), book.size, 0)
+    within = book.key <= jnp.where(own, key, reach(order, collecting))
+    shares = jnp.where(within, book.size, 0)
     live = book.size > 0
     same_id = live & (book.order_id == order.order_id)
     target = same_id & own & (book.agent_id == order.agent_id)
-    vacancy = jnp.where(live, jnp.where(own, slots, book.key), jnp.where(own, lanes, NO_KEY))
-    least = jnp.where(cancel, jnp.where(target, lanes, slots), jnp.where(same_id, TAKEN, vacancy))
-    met = ~own & ((shares > 0) & (book.ahead < order.size))
+    vacancy = jnp.where(live, jnp.where(own, slots, book.key), jnp.where(own, number, NO_KEY))
+    least = jnp.where(cancel, jnp.where(target, number, slots), jnp.where(same_id, TAKEN, vacancy))
+    met = ~own & ((shares > 0) & (book.ahead < most))
     worst = jnp.where(met, book.key, -NO_KEY)
     shares, least, worst = lax.reduce(
         (shares, least, worst),
@@ -134,31 +213,53 @@ def _scan(book: Book, order: Order) -> _Seen:
     )
 
 
-def _decide(book: Book, order: Order, seen: _Seen) -> _Effect:
-    """Judges an order: the first tier of faults that has one rejects it."""
-    cancel = order.kind == Kind.CANCEL
-    limit = order.kind == Kind.LIMIT
-    market = order.kind == Kind.MARKET
+def _decide(
+    book: Book,
+    order: Order,
+    seen: _Seen,
+    collecting: bool | jax.Array,
+    own: jax.Array | None,
+    stop: jax.Array | None,
+) -> _Effect:
+    """Judges an order: the first tier of faults that has one rejects it.
+
+    It is rejected too if it would trade with an order of its `own` agent, unless there it stops.
+    """
+    cancel, market = order.kind == Kind.CANCEL, order.kind == Kind.MARKET
+    limit, fok = order.kind == Kind.LIMIT, order.kind == Kind.FOK
+    post = order.kind == Kind.POST_ONLY
+    priced = limit | (order.kind == Kind.IOC) | fok | post
+    new = priced | market
     buy = order.side == Side.BUY
     slots = book.size.shape[1]
     place = (jnp.where(buy, 0, 1), jnp.clip(seen.slot, 0, slots - 1))
     size, ahead, key = book.size[place], book.ahead[place], book.key[place]
     has_slot = (seen.slot >= 0) & (seen.slot < slots)
     total = jnp.where(buy, book.total[0], book.total[1])
-    filled = jnp.where(cancel, 0, jnp.minimum(order.size, seen.available))
-    rest = jnp.where(limit, order.size - filled, 0)
-    real = limit | market | cancel
+    available = seen.available if stop is None else jnp.minimum(seen.available, stop)
+    short = available < order.size
+    met = jnp.zeros((), bool) if own is None else own < order.size
+    filled = jnp.where(cancel, 0, jnp.minimum(order.size, available))
+    rests = (limit | post) if stop is None else (limit | post) & ~met
+    rest = jnp.where(rests, order.size - filled, 0)
+    real = new | cancel
     known = buy | (order.side == Side.SELL)
     fault = _first_faults(
-        {Status.BAD_KIND: jnp.where(real, ~known, order.kind != Kind.NONE)},
+        {
+            Status.BAD_KIND: jnp.where(real, ~known, order.kind != Kind.NONE),
+            Status.NOT_IN_AUCTION: collecting & (real & ~limit & ~cancel),
+        },
         {
             Status.BAD_SIZE: real & (order.size <= 0),
-            Status.BAD_PRICE: limit & ((order.price <= 0) | (order.price >= MAX_PRICE)),
+            Status.BAD_PRICE: priced & ((order.price <= 0) | (order.price >= MAX_PRICE)),
         },
         {
             Status.UNKNOWN_ORDER: cancel & ~has_slot,
             Status.BAD_SIZE: cancel & has_slot & (order.size > size),
-            Status.DUPLICATE_ID: (limit | market) & seen.taken,
+            Status.DUPLICATE_ID: new & seen.taken,
+            Status.NOT_FILLED: fok & short,
+            Status.WOULD_TRADE: post & (seen.available > 0),
+            Status.SELF_TRADE: met & ~(fok & short) if stop is None else jnp.zeros((), bool),
         },
         {
             Status.BOOK_FULL: (rest > 0) & ~has_slot,
@@ -167,7 +268,7 @@ def _decide(book: Book, order: Order, seen: _Seen) -> _Effect:
     )
     sound = real & (fault == Status.OK)
     filled = jnp.where(sound, filled, 0)
-    short = market & sound & (seen.available < order.size)
+    dropped = jnp.where(met, jnp.int32(Status.SELF_TRADE), jnp.int32(Status.UNFILLED_MARKET))
     return _Effect(
         filled=filled,
         change=jnp.where(sound, jnp.where(cancel, -order.size, rest), 0),
@@ -176,7 +277,7 @@ def _decide(book: Book, order: Order, seen: _Seen) -> _Effect:
         price=jnp.where(cancel, jnp.where(has_slot, jnp.abs(key), 0), order.price),
         first=jnp.where(filled > 0, jnp.abs(seen.best), 0),
         last=jnp.where(filled > 0, jnp.abs(seen.last), 0),
-        status=fault | jnp.where(short, jnp.int32(Status.UNFILLED_MARKET), 0),
+        status=fault | jnp.where(sound & (met | (market & short)), dropped, 0),
     )
 
 
@@ -195,11 +296,11 @@ def _update(book: Book, order: Order, effect: _Effect) -> Book:
     Every condition starts with what holds for a whole row, so that rows which do not change are
     skipped on a CPU.
     """
-    lanes, own = _lanes(book), _rows() == order.side
+    number, own = lanes(book), rows() == order.side
     traded = ~own & (effect.filled > 0)
     changed = own & (effect.change != 0)
-    new = (own & (effect.change > 0)) & (lanes == effect.slot)
-    here = changed & (lanes == effect.slot)
+    new = (own & (effect.change > 0)) & (number == effect.slot)
+    here = changed & (number == effect.slot)
     fill = jnp.clip(effect.filled - book.ahead, 0, book.size)
     size = jnp.where(
         traded, book.size - fill, jnp.where(here, book.size + effect.change, book.size)
@@ -251,22 +352,15 @@ def _trades(
     """The first `max_trades` fills in priority order, and the shares they hold, `[]` int32."""
     if max_trades == 0:
         return jax.tree.map(jnp.asarray, no_trades()), jnp.int32(0)
-    lanes, opposite = _lanes(book), 1 - order.side
-    add = lambda a, b: (a[0] + b[0], a[1] + b[1])
+    opposite = 1 - order.side
     recorded = jnp.int32(0)
     slots, sizes = [], []
     for _ in range(max_trades):
-        due = _rows() == jnp.where(recorded < filled, opposite, NO_ROW)
-        hit = due & ((book.ahead == recorded) & (book.size > 0))
-        picked = (jnp.where(hit, lanes, 0), jnp.where(hit, book.size, 0))
-        slot, resting = lax.reduce(picked, (jnp.int32(0), jnp.int32(0)), add, (0, 1))
+        row = jnp.where(recorded < filled, opposite, NO_ROW)
+        slot, resting = due_order(book, row, recorded)
         size = jnp.minimum(resting, filled - recorded)
         recorded = recorded + size
         slots.append(slot)
         sizes.append(size)
-    slot, size = jnp.stack(slots), jnp.stack(sizes)
-    row = jnp.where(order.side == Side.BUY, 1, 0)
-    of = lambda column: jnp.where(size > 0, column[row, slot], 0)
-    side = jnp.where(size > 0, row, 0)
-    trades = Trades(side, jnp.abs(of(book.key)), size, of(book.order_id), of(book.agent_id))
-    return trades, recorded
+    row = jnp.where(order.side == Side.BUY, jnp.int32(Side.SELL), jnp.int32(Side.BUY))
+    return as_trades(book, row, jnp.stack(slots), jnp.stack(sizes)), recorded

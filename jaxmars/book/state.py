@@ -152,8 +152,10 @@ def l2_update(l2: L2, book: Book, order: Order, fills: Fills) -> L2:
     side = jnp.arange(2, dtype=jnp.int32)
     key = side_key(order.side, fills.price)
     last = jnp.where(l2.size[:, -1] > 0, side_key(side, l2.price[:, -1]), NO_KEY)
-    may_change = (order.kind == Kind.LIMIT) | (fills.cancelled > 0)
-    stale = jnp.where(side == order.side, may_change & (key <= last), fills.filled > 0)[:, None]
+    rests = (order.kind == Kind.LIMIT) | (order.kind == Kind.POST_ONLY)
+    may_change = rests | (fills.cancelled > 0)
+    met = (fills.filled > 0) | ((order.kind != Kind.CANCEL) & (fills.cancelled > 0))
+    stale = jnp.where(side == order.side, may_change & (key <= last), met)[:, None]
     fresh = _levels(book, l2.size.shape[1], stale)
     return L2(*(jnp.where(stale, new, old) for new, old in zip(fresh, l2, strict=True)))
 
