@@ -8,6 +8,7 @@ from jaxmars.types import Kind
 
 NOT_SET = -1
 DAY_SECONDS = 86_400
+NO_HOUR = 24
 
 
 class SelfTrade(enum.IntEnum):
@@ -64,7 +65,13 @@ class PhaseKind(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A part of the trading day, `start` and `end` included, seconds since midnight."""
+    """A part of the trading day, both ends included.
+
+    Attributes:
+      kind: how orders are treated.
+      start: seconds since midnight.
+      end: seconds since midnight.
+    """
 
     kind: PhaseKind
     start: int
@@ -93,6 +100,22 @@ class Calendar:
                     f"got {phase.start} to {phase.end} after {last}"
                 )
             last = phase.end
+
+    @property
+    def auction_ends(self) -> tuple[int, ...]:
+        """When each call auction is uncrossed, seconds."""
+        return tuple(p.end for p in self.phases if p.kind == PhaseKind.AUCTION)
+
+    @property
+    def breaks(self) -> tuple[tuple[int, int], ...]:
+        """(start, end) of every break between two phases, seconds."""
+        pairs = zip(self.phases, self.phases[1:], strict=False)
+        return tuple((a.end, b.start) for a, b in pairs if a.end < b.start)
+
+    @property
+    def is_always_open(self) -> bool:
+        """Whether it is one continuous session all day, so that nothing depends on it."""
+        return self == Calendar()
 
     @classmethod
     def continuous(cls, start: int, end: int) -> "Calendar":
@@ -142,8 +165,10 @@ class MarketConfig:
       lot_size: shares per lot; sizes of generated orders are multiples of it.
       slots: resting orders per side the book can hold.
       levels: price levels of a snapshot (the release keeps 10).
-      late_hour: clock hour from which `late_shift` seconds are taken off the elapsed time (the
-        release removes the lunch break so, spec "order state" step 3); 24 switches it off.
+      late_hour: clock hour from which `late_shift` seconds are taken off the elapsed time. The
+        release removes the lunch break so, spec "order state" step 3, even if trading opened after
+        it; 24 switches this off, and the breaks of the calendar that were really crossed are taken
+        off instead.
       late_shift: seconds taken off at and after `late_hour`.
       rules: what the exchange accepts.
       calendar: when it does.
@@ -155,7 +180,7 @@ class MarketConfig:
     lot_size: int = 100
     slots: int = 512
     levels: int = 10
-    late_hour: int = 24
+    late_hour: int = NO_HOUR
     late_shift: int = 0
     rules: RulesConfig = RulesConfig()
     calendar: Calendar = Calendar()
@@ -170,10 +195,20 @@ class MarketConfig:
             if getattr(self, name) < 0:
                 raise ValueError(f"market {name} must not be negative, got {getattr(self, name)}")
 
+    @property
+    def has_late_shift(self) -> bool:
+        """Whether the release's rule for the elapsed time holds."""
+        return self.late_hour < NO_HOUR
+
     @classmethod
     def chinese_a_share(cls) -> "MarketConfig":
-        """Tick 0.01 CNY, lots of 100, lunch break taken out of the elapsed time."""
-        return cls(late_hour=13, late_shift=5400)
+        """Tick 0.01 CNY, lots of 100, opening and closing auction, lunch break."""
+        return cls(calendar=Calendar.chinese_a_share())
+
+    @classmethod
+    def release(cls) -> "MarketConfig":
+        """The release: tick 0.01 CNY, lots of 100, its calendar, its elapsed time."""
+        return cls(late_hour=13, late_shift=5400, calendar=Calendar.release())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, no_request
+from jaxmars.agents.base import Agent, Decision, MarketView, Request, make_request, no_request
 from jaxmars.agents.policy import Cache, ContextPolicy
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
@@ -79,9 +79,9 @@ def background_agent(
 
     def act(
         params: BackgroundParams, key: jax.Array, state: BackgroundState, view: MarketView
-    ) -> Request:
+    ) -> tuple[BackgroundState, Request]:
         del params, key, view
-        return state.plan
+        return state._replace(wake=clock.never()), state.plan
 
     def update(
         params: BackgroundParams,
@@ -129,9 +129,9 @@ def decode_order(
     offset = _rounded(*sample(tables.price_level, price, uniforms[0]))
     size = _rounded(*sample(tables.pred_order_volume, volume, uniforms[1]))
     wait = Time(*sample(tables.order_interval, interval, uniforms[2]))
-    request = Request(
-        kind=jnp.where(kind == TYPE_CANCEL, Kind.CANCEL, Kind.LIMIT).astype(jnp.int32),
-        side=jnp.where(kind == TYPE_SELL, Side.SELL, Side.BUY).astype(jnp.int32),
+    request = make_request(
+        kind=jnp.where(kind == TYPE_CANCEL, Kind.CANCEL, Kind.LIMIT),
+        side=jnp.where(kind == TYPE_SELL, Side.SELL, Side.BUY),
         price=mid + offset,
         size=size,
     )

@@ -90,6 +90,9 @@ class Agent(NamedTuple):
     anchored."""
     prepare: Callable[[Params], Params]
     """(params) -> params as the other four take them; once per compiled loop, outside it."""
+    keeps_to_clock: bool = False
+    """Whether its wake-ups are moments of the clock, kept even in a break of the trading day, and
+    not intervals of trading time."""
 
 
 def no_request() -> Request:
@@ -100,8 +103,9 @@ def no_request() -> Request:
 def make_request(
     kind: Any, side: Any = 0, price: Any = 0, size: Any = 0, order_id: Any = 0
 ) -> Request:
-    """A `Request` of int32 arrays from numbers or arrays of one shape."""
-    return Request(*(jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id)))
+    """A `Request` of int32 arrays from numbers, or arrays of one shape."""
+    fields = (jnp.asarray(x, jnp.int32) for x in (kind, side, price, size, order_id))
+    return Request(*jnp.broadcast_arrays(*fields))
 
 
 def one_after_another(*requests: Request) -> Request:

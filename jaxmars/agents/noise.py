@@ -11,7 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, as_they_are, decide, keep
+from jaxmars.agents.base import (
+    Agent,
+    Decision,
+    MarketView,
+    Request,
+    as_they_are,
+    decide,
+    keep,
+    make_request,
+)
 from jaxmars.types import Event, Kind, Side, Time
 
 KINDS = ((Kind.LIMIT, Side.BUY, 0.4), (Kind.LIMIT, Side.SELL, 0.4), (Kind.CANCEL, Side.BUY, 0.2))
@@ -48,15 +57,19 @@ def noise_agent(start: Time, end: Time) -> Agent:
         wake = stop_after_end(clock.choose(clock.earlier(view.time, start), start, view.time))
         return NoiseState(wake), wake
 
-    def act(params: NoiseParams, key: jax.Array, state: NoiseState, view: MarketView) -> Request:
+    def act(
+        params: NoiseParams, key: jax.Array, state: NoiseState, view: MarketView
+    ) -> tuple[NoiseState, Request]:
         del state
-        kind_key, offset_key, size_key = jax.random.split(key, 3)
+        kind_key, offset_key, size_key, gap_key = jax.random.split(key, 4)
         kinds, sides, probs = (jnp.array(x) for x in zip(*KINDS, strict=True))
         which = jax.random.choice(kind_key, len(KINDS), p=probs)
         offset = jax.random.choice(offset_key, jnp.array(OFFSETS), p=jnp.array(OFFSET_PROBS))
         size = jax.random.choice(size_key, jnp.array(SIZES), p=jnp.array(SIZE_PROBS))
         base = jnp.where(view.last_price > 0, view.last_price, params.price)
-        return Request(kinds[which], sides[which], base + offset, size)
+        gap = params.gap * jax.random.uniform(gap_key, minval=GAP_RANGE[0], maxval=GAP_RANGE[1])
+        wake = stop_after_end(clock.plus(view.time, clock.from_seconds(gap)))
+        return NoiseState(wake), make_request(kinds[which], sides[which], base + offset, size)
 
     def update(
         params: NoiseParams,
@@ -66,10 +79,7 @@ def noise_agent(start: Time, end: Time) -> Agent:
         event: Event,
         is_done: jax.Array,
     ) -> Decision:
-        del event
-        gap = params.gap * jax.random.uniform(key, minval=GAP_RANGE[0], maxval=GAP_RANGE[1])
-        following = stop_after_end(clock.plus(view.time, clock.from_seconds(gap)))
-        wake = clock.choose(is_done, following, state.wake)
-        return decide(NoiseState(wake), wake)
+        del params, key, view, event, is_done
+        return decide(state, state.wake)
 
     return Agent(init, act, update, keep, as_they_are)

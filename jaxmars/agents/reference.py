@@ -73,9 +73,10 @@ def reference_agent(lot: int) -> Agent:
 
     def act(
         params: ReferenceParams, key: jax.Array, state: ReferenceState, view: MarketView
-    ) -> Request:
+    ) -> tuple[ReferenceState, Request]:
         del params, key, view
-        return state.plan.request
+        waiting = state._replace(plan=state.plan._replace(due=clock.never()))
+        return waiting, state.plan.request
 
     def update(
         params: ReferenceParams,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import clock
-from jaxmars.agents.base import MarketView, Request
+from jaxmars.agents.base import MarketView, Request, make_request
 from jaxmars.agents.reference_state import (
     NUM_PARENTS,
     Plan,
@@ -76,9 +76,9 @@ def _trade(
     buy = sign > 0
     queue = jnp.where(buy, view.l2.size[1, 0], view.l2.size[0, 0]).astype(jnp.float32) / lot
     lots = jnp.maximum(1, jnp.floor(share * queue + 0.5)).astype(jnp.int32)
-    request = Request(
-        kind=jnp.int32(Kind.LIMIT),
-        side=jnp.where(buy, Side.BUY, Side.SELL).astype(jnp.int32),
+    request = make_request(
+        kind=Kind.LIMIT,
+        side=jnp.where(buy, Side.BUY, Side.SELL),
         price=jnp.where(buy, best.ask, best.bid),
         size=lots * lot,
     )
@@ -103,9 +103,9 @@ def _limit(
     improve = 1 + jnp.minimum(jnp.floor(inside * room), room - 1).astype(jnp.int32)
     at_best = place < inside_prob + (1 - inside_prob) * params.best_prob
     away = jnp.where(place < inside_prob, -improve, jnp.where(at_best, 0, behind))
-    return Request(
-        kind=jnp.int32(Kind.LIMIT),
-        side=jnp.where(sell, Side.SELL, Side.BUY).astype(jnp.int32),
+    return make_request(
+        kind=Kind.LIMIT,
+        side=jnp.where(sell, Side.SELL, Side.BUY),
         price=jnp.where(sell, best.ask + away, best.bid - away),
         size=size,
     )
@@ -123,9 +123,9 @@ def _cancel(
     key = view.book.key.reshape(-1)[slot]
     own = view.book.agent_id == view.agent_id
     level = jnp.where((view.book.key == key) & own, view.book.size, 0).sum(dtype=jnp.int32)
-    return Request(
-        kind=jnp.where(level > 0, Kind.CANCEL, Kind.NONE).astype(jnp.int32),
-        side=jnp.where(key < 0, Side.BUY, Side.SELL).astype(jnp.int32),
+    return make_request(
+        kind=jnp.where(level > 0, Kind.CANCEL, Kind.NONE),
+        side=jnp.where(key < 0, Side.BUY, Side.SELL),
         price=jnp.abs(key),
         size=jnp.minimum(size, level),
     )

@@ -21,10 +21,12 @@ import numpy as np
 
 from jaxmars import devices
 from jaxmars.agents.base import Agent
-from jaxmars.book import Book
+from jaxmars.book import Account, Book
 from jaxmars.config import SimConfig
-from jaxmars.sim.market import MarketState, init_market
+from jaxmars.sim.flight import Delay
+from jaxmars.sim.market import Recorder, no_recorder
 from jaxmars.sim.rollout import Trajectory, rollout
+from jaxmars.sim.state import MarketState, init_market
 from jaxmars.types import Kind, Params, Status, Time
 
 
@@ -36,6 +38,9 @@ class Start(NamedTuple):
     end: Time  # last moment at which an agent acts
     last_price: jax.Array  # [] int32, ticks
     memories: tuple[Any, ...]  # one per agent
+    reference: jax.Array | None = None  # [] int32, ticks; unknown without it
+    accounts: Account | None = None  # [agents]; agents own nothing without it
+    delay: Delay | None = None  # [agents]; no latency without it
 
 
 class Finished(NamedTuple):
@@ -45,6 +50,8 @@ class Finished(NamedTuple):
     events: Trajectory  # numpy, [events]; events of kind NONE and without status are left out
     status: int  # bits of Status
     steps: int  # steps taken, NONE events included
+    accounts: Account  # [agents], at the end
+    record: Any  # what the recorder made of the events
 
 
 class Pace(NamedTuple):
@@ -64,7 +71,7 @@ def trajectory_keys(seed: int, indices: np.ndarray) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("agents", "cfg"))
-def _init_lanes(keys, index, starts: Start, params, agents, cfg):
+def _init_lanes(keys, index, starts: Start, params, record, agents, cfg):
     def one(key: jax.Array, index: jax.Array) -> MarketState:
         start = jax.tree.map(lambda x: x[index], starts)
         return init_market(
@@ -77,6 +84,10 @@ def _init_lanes(keys, index, starts: Start, params, agents, cfg):
             start.memories,
             agents=agents,
             cfg=cfg.market,
+            accounts=start.accounts,
+            delay=start.delay,
+            reference=0 if start.reference is None else start.reference,
+            record=record,
         )
 
     return jax.vmap(one)(keys, index)
@@ -88,9 +99,11 @@ def _refill(markets: MarketState, fresh: MarketState, replace: jax.Array) -> Mar
     return jax.tree.map(pick, markets, fresh)
 
 
-def _compile_segment(keys, markets, params, agents, cfg) -> jax.stages.Compiled:
+def _compile_segment(keys, markets, params, agents, cfg, recorder) -> jax.stages.Compiled:
     """One segment of all lanes; lanes stay on the devices they are on."""
-    run = functools.partial(rollout, agents=agents, cfg=cfg, num_events=cfg.segment)
+    run = functools.partial(
+        rollout, agents=agents, cfg=cfg, num_events=cfg.segment, recorder=recorder
+    )
     lanes = jax.vmap(run, in_axes=(0, 0, None))
     segment = jax.jit(lanes, donate_argnums=1, out_shardings=devices.split())
     return segment.lower(keys, markets, params).compile()
@@ -111,13 +124,13 @@ class _Lane:
         self.parts.append(_real(jax.tree.map(lambda x: x[:room], events)))
         self.steps = min(steps, budget)
 
-    def finish(self, number: int, budget: int) -> Finished:
+    def finish(self, number: int, budget: int, accounts: Account, record: Any) -> Finished:
         """The trajectory of that number; the lane is free again."""
         whole = jax.tree.map(lambda *x: np.concatenate(x), *self.parts)
         bits = int(np.bitwise_or.reduce(whole.status, initial=0))
         if self.steps == budget:
             bits |= int(Status.EVENT_BUDGET)
-        finished = Finished(number, whole, bits, self.steps)
+        finished = Finished(number, whole, bits, self.steps, accounts, record)
         self.index, self.parts, self.steps = -1, [], 0
         return finished
 
@@ -132,6 +145,8 @@ def run_lanes(
     agents: tuple[Agent, ...],
     cfg: SimConfig,
     watch: Callable[[Pace], None] = lambda pace: None,
+    recorder: Recorder = no_recorder,
+    record: Any = (),
 ) -> Iterator[Finished]:
     """Runs trajectories until each is done or out of events, and yields them as they finish.
 
@@ -144,6 +159,9 @@ def run_lanes(
       agents: who trades.
       cfg: lanes per device, events per segment, event budget.
       watch: called after every segment.
+      recorder: `(record, event) -> record`, pure; sees every step of a trajectory. Steps beyond the
+        event budget that lie in its last segment are among them.
+      record: what the recorder of each trajectory starts from.
     """
     num = cfg.lanes * jax.device_count()
     params, starts = jax.device_put((params, starts), devices.everywhere())
@@ -165,14 +183,16 @@ def run_lanes(
                 replace[i] = True
         keys = put(trajectory_keys(seed, indices[current]))
         if replace.any():
-            fresh = _init_lanes(keys, put(start_of[current]), starts, params, agents, cfg)
+            fresh = _init_lanes(keys, put(start_of[current]), starts, params, record, agents, cfg)
             fresh = put(fresh)
             markets = fresh if markets is None else _refill(markets, fresh, put(replace))
         if compiled is None:
-            compiled = _compile_segment(keys, markets, params, agents, cfg)
+            compiled = _compile_segment(keys, markets, params, agents, cfg, recorder)
             compile_seconds = time.perf_counter() - began
         markets, events = compiled(keys, markets, params)
-        done, steps, events = jax.device_get((markets.done, markets.step, events))
+        done, steps, kept, events = jax.device_get(
+            (markets.done, markets.step, (markets.accounts, markets.record), events)
+        )
         for i, lane in enumerate(lanes):
             if lane.index < 0:
                 continue
@@ -180,7 +200,8 @@ def run_lanes(
             events_seen += len(lane.parts[-1].kind)
             if done[i] or lane.steps == cfg.max_events:
                 finished += 1
-                yield lane.finish(int(indices[lane.index]), cfg.max_events)
+                mine = jax.tree.map(lambda x, i=i: x[i], kept)
+                yield lane.finish(int(indices[lane.index]), cfg.max_events, *mine)
         seconds = time.perf_counter() - began - compile_seconds
         watch(Pace(finished, len(indices), events_seen, seconds, compile_seconds))
 
@@ -198,5 +219,5 @@ def bytes_per_lane(
     keys = jax.ShapeDtypeStruct((1,), jax.random.key(0).dtype)
     index = jax.ShapeDtypeStruct((1,), jnp.int32)
     init = functools.partial(_init_lanes, agents=agents, cfg=cfg)
-    markets = jax.eval_shape(init, keys, index, starts, params)
+    markets = jax.eval_shape(init, keys, index, starts, params, ())
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(markets))

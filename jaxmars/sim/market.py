@@ -1,102 +1,60 @@
-"""One market, one step, one event."""
+"""One market, one step, one event.
 
+What happens in which order (release, spec section 6):
+
+| at one moment | order |
+|---|---|
+| the rest of a line of requests | first: nothing comes between the orders of one line |
+| requests that arrive after their latency | in the order they were sent, before any wake-up |
+| wake-ups | in the order they were queued |
+| the end of a call auction | after everything of its moment, so that all of it is collected |
+
+An order that arrives outside every phase of the calendar is reported (`OUT_OF_SESSION`) and
+ignored. Wake-ups are put off over breaks (`calendar.skip_breaks`).
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxmars import clock
-from jaxmars.agents.base import Agent, AgentState, MarketView, Request, no_request
+from jaxmars import calendar, clock
+from jaxmars.agents.base import Agent, Request
 from jaxmars.book import (
     NO_KEY,
-    Book,
-    apply_order,
+    execute,
+    execute_uncross,
     l2_snapshot,
 )
 from jaxmars.config import MarketConfig
-from jaxmars.types import L2, Event, Kind, Order, Params, Status, Time
+from jaxmars.sim import requests as lines
+from jaxmars.sim.flight import land, next_landing, send
+from jaxmars.sim.rarely import rarely
+from jaxmars.sim.state import MarketState, queue_wake, row, view_of
+from jaxmars.types import Event, Fills, Kind, Order, Params, Status, Time
 
-FIRST_ORDER_ID = 1_000_000_000  # the release numbers generated orders from here; so do we, or after
-# the largest id in the start book
-START_DRAWS = 2**32 - 1  # folded into a key where steps fold in their number
+EXCHANGE = -1  # agent id of events nobody asked for: the trade of a call auction
 
-
-class MarketState(NamedTuple):
-    """One trajectory: the exchange, its clock and its agents."""
-
-    book: Book
-    l2: L2  # snapshot of `book`
-    time: Time  # of the last event
-    end: Time  # agents that would wake after it do not act any more
-    last_price: jax.Array  # [] int32, ticks of the last trade, 0 before any
-    order_id: jax.Array  # [] int32, id of the next order
-    pending: Request  # rest of a request that takes several orders; kind NONE if there is none
-    actor: jax.Array  # [] int32, agent the pending request belongs to
-    wake: Time  # [agents] each agent's next wake-up
-    queued: jax.Array  # [agents] int32, step at which that wake-up was queued
-    step: jax.Array  # [] int32, steps taken
-    done: jax.Array  # [] bool, nothing will happen any more
-    status: jax.Array  # [] int32, bits of Status raised so far
-    agents: tuple[AgentState, ...]
+Recorder = Callable[[Any, Event], Any]
 
 
-def init_market(
-    key: jax.Array,
-    params: tuple[Params, ...],
-    book: Book,
-    time: Time,
-    end: Time,
-    last_price: jax.Array,
-    memories: tuple[Any, ...],
-    *,
-    agents: tuple[Agent, ...],
-    cfg: MarketConfig,
-) -> MarketState:
-    """A market at `time` whose agents see `book` and get ids 0, 1, … in the order given.
-
-    Args:
-      key: may be the one `step` gets; what is drawn here is apart from the draws of every step.
-      params: one pytree per agent.
-      book: resting orders.
-      time: start.
-      end: last moment at which an agent acts.
-      last_price: `[]` int32 ticks of the last trade, 0 if none.
-      memories: what each agent knows of the time before (None for most).
-      agents: who trades.
-      cfg: the instrument.
-    """
-    params = prepare(params, agents)
-    l2 = l2_snapshot(book, cfg.levels)
-    keys = jax.random.split(jax.random.fold_in(key, START_DRAWS), len(agents))
-    states, wakes = [], []
-    for i, agent in enumerate(agents):
-        view = MarketView(time, book, l2, last_price, jnp.int32(i))
-        state, wake = agent.init(params[i], keys[i], view, memories[i])
-        states.append(state)
-        wakes.append(_not_before(time, wake))
-    zero = jnp.zeros((), jnp.int32)
-    return MarketState(
-        book=book,
-        l2=l2,
-        time=time,
-        end=end,
-        last_price=last_price,
-        order_id=jnp.maximum(FIRST_ORDER_ID, book.order_id.max() + 1),
-        pending=no_request(),
-        actor=zero,
-        wake=jax.tree.map(lambda *x: jnp.stack(x), *wakes),
-        queued=jnp.zeros(len(agents), jnp.int32),
-        step=zero,
-        done=jnp.zeros((), bool),
-        status=zero,
-        agents=tuple(states),
-    )
+def no_recorder(record: Any, event: Event) -> Any:
+    """Keeps nothing."""
+    del event
+    return record
 
 
-def prepare(params: tuple[Params, ...], agents: tuple[Agent, ...]) -> tuple[Params, ...]:
-    """Every agent's params as `step` takes them; call it once, outside a loop over `step`."""
-    return tuple(agent.prepare(p) for agent, p in zip(agents, params, strict=True))
+class _Turn(NamedTuple):
+    """What a step is for; at most one of the flags is True."""
+
+    now: Time
+    actor: jax.Array  # [] int32
+    place: jax.Array  # [] int32, of what arrives
+    wakes: jax.Array  # [] bool, the actor acts
+    lands: jax.Array  # [] bool, a request of the actor arrives
+    uncrosses: jax.Array  # [] bool, a call auction ends
+    done: jax.Array  # [] bool, nothing is left to happen
 
 
 def step(
@@ -106,13 +64,14 @@ def step(
     *,
     agents: tuple[Agent, ...],
     cfg: MarketConfig,
+    recorder: Recorder = no_recorder,
 ) -> tuple[MarketState, Event]:
     """Advances one trajectory by one event.
 
-    The earliest wake-up acts (ties: the one queued first, spec section 6); its request is executed
-    before anybody else wakes, one order per step; then every agent updates. A wake-up an agent asks
-    for in the past happens at once. A market that is done returns itself, except for what its
-    agents make of an event of kind NONE.
+    What is due next (table above) happens: an order of a line of requests is executed, or a call
+    auction is uncrossed; then every agent updates. A wake-up an agent asks for in the past happens
+    at once. A market that is done returns itself, except for what its agents and its recorder make
+    of an event of kind NONE.
 
     Args:
       key: one key per trajectory; draws of step n depend on it and on n only.
@@ -120,59 +79,62 @@ def step(
       params: one pytree per agent, from `prepare`.
       agents: the same tuple at every step.
       cfg: the instrument.
+      recorder: `(record, event) -> record`, rides along in `MarketState.record`.
     """
     step_key = jax.random.fold_in(key, market.step)
     choice_key, *agent_keys = jax.random.split(step_key, 1 + 2 * len(agents))
     act_keys, update_keys = agent_keys[: len(agents)], agent_keys[len(agents) :]
-    continued = market.pending.kind != Kind.NONE
-    actor, wake = _earliest(market)
-    actor = jnp.where(continued, market.actor, actor)
-    now = clock.choose(continued, market.time, wake)
-    done = market.done | clock.earlier(market.end, now)
-    now = clock.choose(done, market.time, now)
 
-    request = market.pending
-    for i, agent in enumerate(agents):
-        view = MarketView(now, market.book, market.l2, market.last_price, jnp.int32(i))
-        wish = agent.act(params[i], act_keys[i], market.agents[i], view)
-        request = _select((actor == i) & ~continued, wish, request)
-    request = _select(done, no_request(), request)
-
-    order, pending, missed = resolve(market.book, request, actor, market.order_id, choice_key)
-    book, fills = apply_order(market.book, order, max_trades=cfg.max_trades)
-    l2 = l2_snapshot(book, cfg.levels)
-    last_price = jnp.where(fills.filled > 0, fills.last_price, market.last_price)
-    status = fills.status | missed
-    event = Event(
-        time=now,
-        kind=order.kind,
-        side=order.side,
-        price=jnp.where(order.kind == Kind.MARKET, fills.last_price, fills.price),
-        size=order.size,
-        order_id=order.order_id,
-        agent_id=actor,
-        filled=fills.filled,
-        first_price=fills.first_price,
-        last_price=last_price,
-        best_bid=l2.price[0, 0],
-        best_ask=l2.price[1, 0],
-        status=status,
-        trades=fills.trades,
+    turn = _next_turn(market, cfg)
+    market, requests = _act(market, params, act_keys, turn, agents, cfg)
+    market, requests, sent, lost = _dispatch(market, requests, turn, cfg)
+    order, pending, missed = lines.next_order(
+        market.book, requests, turn.actor, market.order_id, choice_key
     )
+    market, fills = _execute(market, order, turn, cfg)
+    event = _event(market, order, fills, turn, missed | lost)
     market = market._replace(
-        book=book,
-        l2=l2,
-        time=now,
-        last_price=last_price,
+        time=turn.now,
         order_id=market.order_id + (order.kind != Kind.NONE),
         pending=pending,
-        actor=actor,
-        step=market.step + ~done,
-        done=done,
-        status=market.status | status,
+        actor=turn.actor,
+        step=market.step + ~turn.done,
+        done=turn.done,
+        status=market.status | event.status,
     )
-    market, trouble = _update(market, params, update_keys, event, agents)
-    return market, event._replace(status=event.status | trouble)
+    complete = ~turn.done & ~turn.uncrosses & ~sent & ~lines.is_pending(pending)
+    market, trouble = _update(market, params, update_keys, event, turn, complete, agents, cfg)
+    event = event._replace(status=event.status | trouble)
+    return market._replace(record=recorder(market.record, event)), event
+
+
+def _next_turn(market: MarketState, cfg: MarketConfig) -> _Turn:
+    """What is due next."""
+    continued = lines.is_pending(market.pending)
+    no, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+    actor, now = _earliest(market)
+    lands, place, uncrosses = no, zero, no
+    if cfg.max_in_flight:
+        place, due = next_landing(market.flight)
+        lands = ~clock.earlier(now, due) & (due.sec < clock.NEVER_SEC) & ~continued
+        now = clock.choose(lands, due, now)
+        actor = jnp.where(lands, market.flight.agent[place], actor)
+    now = clock.choose(continued, market.time, now)
+    if cfg.calendar.auction_ends:
+        over = calendar.auction_end(cfg.calendar, market.auctions)
+        uncrosses = ~continued & clock.earlier(over, now)
+        now = clock.choose(uncrosses, over, now)
+    done = market.done | clock.earlier(market.end, now)
+    idle = done | uncrosses
+    return _Turn(
+        now=clock.choose(done, market.time, now),
+        actor=jnp.where(continued, market.actor, actor),
+        place=place,
+        wakes=~idle & ~continued & ~lands,
+        lands=~idle & lands,
+        uncrosses=~done & uncrosses,
+        done=done,
+    )
 
 
 def _earliest(market: MarketState) -> tuple[jax.Array, Time]:
@@ -181,7 +143,123 @@ def _earliest(market: MarketState) -> tuple[jax.Array, Time]:
     first = sec == sec.min()
     first &= nsec == jnp.where(first, nsec, clock.NANOS).min()
     actor = jnp.argmin(jnp.where(first, queued, NO_KEY)).astype(jnp.int32)
-    return actor, Time(sec[actor], nsec[actor])
+    return actor, row(market.wake, actor)
+
+
+def _act(
+    market: MarketState,
+    params: tuple[Params, ...],
+    keys: list[jax.Array],
+    turn: _Turn,
+    agents: tuple[Agent, ...],
+    cfg: MarketConfig,
+) -> tuple[MarketState, Request]:
+    """Lets the agent whose turn it is act; returns the line of requests to go on with."""
+    requests = market.pending
+    batch = requests.kind.shape[0]
+    if cfg.max_in_flight:
+        landed = jax.tree.map(lambda x: x[turn.place], market.flight.request)
+        requests = lines.choose(turn.lands, landed, requests)
+        market = market._replace(flight=land(market.flight, turn.place, turn.lands))
+    states = []
+    for i, agent in enumerate(agents):
+        seen = turn.now
+        if cfg.max_in_flight:
+            seen = clock.plus(seen, row(market.delay.communication, i))
+        view = view_of(market, seen, i)
+        state, wish = agent.act(params[i], keys[i], market.agents[i], view)
+        mine = turn.wakes & (turn.actor == i)
+        states.append(_keep_unless(mine, state, market.agents[i]))
+        requests = lines.choose(mine, lines.in_line(wish, batch), requests)
+    requests = lines.choose(turn.done, lines.nothing_pending(batch), requests)
+    return market._replace(agents=tuple(states)), requests
+
+
+def _dispatch(
+    market: MarketState, requests: Request, turn: _Turn, cfg: MarketConfig
+) -> tuple[MarketState, Request, jax.Array, jax.Array]:
+    """Puts the requests of an agent with latency under way.
+
+    Returns:
+      The market; the requests to carry out now; whether they were sent off; status bits.
+    """
+    none, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+    if not cfg.max_in_flight:
+        return market, requests, none, zero
+    communication = row(market.delay.communication, turn.actor)
+    woken = clock.plus(turn.now, communication)
+    due = clock.plus(clock.plus(woken, row(market.delay.computation, turn.actor)), communication)
+    sends = turn.wakes & lines.is_pending(requests) & clock.earlier(turn.now, due)
+    flight, full = send(market.flight, requests, due, turn.actor, market.step, sends)
+    nothing = lines.nothing_pending(requests.kind.shape[0])
+    lost = jnp.where(full, jnp.int32(Status.IN_FLIGHT_FULL), 0)
+    requests = lines.choose(sends, nothing, requests)
+    return market._replace(flight=flight), requests, sends & ~full, lost
+
+
+def _execute(
+    market: MarketState, order: Order, turn: _Turn, cfg: MarketConfig
+) -> tuple[MarketState, Fills]:
+    """The exchange: takes the order, or uncrosses the book."""
+    days = cfg.calendar
+    closed = jnp.zeros((), bool)
+    if not days.is_always_open:
+        closed = (order.kind != Kind.NONE) & ~calendar.is_open(days, turn.now)
+    book, accounts, fills = execute(
+        market.book,
+        market.accounts,
+        order._replace(kind=jnp.where(closed, Kind.NONE, order.kind)),
+        market.band,
+        rules=cfg.rules,
+        collecting=calendar.in_auction(days, turn.now) if days.auction_ends else False,
+        max_trades=cfg.max_trades,
+    )
+    fills = fills._replace(
+        price=jnp.where(closed, order.price, fills.price),
+        status=fills.status | jnp.where(closed, jnp.int32(Status.OUT_OF_SESSION), 0),
+    )
+    auctions = market.auctions
+    if days.auction_ends:
+        near = jnp.where(market.last_price > 0, market.last_price, market.reference)
+
+        def uncross(state: tuple) -> tuple:
+            book, accounts, _, near = state
+            after = execute_uncross(book, accounts, near, max_trades=cfg.max_trades)
+            return (*after, near)
+
+        book, accounts, fills, _ = rarely(turn.uncrosses, uncross, (book, accounts, fills, near))
+        auctions = auctions + turn.uncrosses
+    market = market._replace(
+        book=book,
+        l2=l2_snapshot(book, cfg.levels),
+        accounts=accounts,
+        auctions=auctions,
+        last_price=jnp.where(fills.filled > 0, fills.last_price, market.last_price),
+    )
+    return market, fills
+
+
+def _event(
+    market: MarketState, order: Order, fills: Fills, turn: _Turn, status: jax.Array
+) -> Event:
+    """The row of a trajectory; `market` is the one after it."""
+    traded = (order.kind == Kind.MARKET) | turn.uncrosses
+    return Event(
+        time=turn.now,
+        kind=jnp.where(turn.uncrosses, Kind.UNCROSS, order.kind),
+        side=order.side,
+        price=jnp.where(traded, fills.last_price, fills.price),
+        size=jnp.where(turn.uncrosses, fills.filled, order.size),
+        order_id=jnp.where(turn.uncrosses, 0, order.order_id),
+        agent_id=jnp.where(turn.uncrosses, EXCHANGE, turn.actor),
+        filled=fills.filled,
+        first_price=fills.first_price,
+        last_price=market.last_price,
+        best_bid=market.l2.price[0, 0],
+        best_ask=market.l2.price[1, 0],
+        status=fills.status | status,
+        trades=fills.trades,
+    )
 
 
 def _update(
@@ -189,23 +267,26 @@ def _update(
     params: tuple[Params, ...],
     keys: list[jax.Array],
     event: Event,
+    turn: _Turn,
+    complete: jax.Array,
     agents: tuple[Agent, ...],
+    cfg: MarketConfig,
 ) -> tuple[MarketState, jax.Array]:
     """Lets every agent see the event and queue its next wake-up. A market that is done keeps its
     wake-ups; its agents see events of kind NONE that are not theirs."""
-    finished = ~market.done & (market.pending.kind == Kind.NONE)
     states, wakes = [], []
     trouble = jnp.zeros((), jnp.int32)
     for i, agent in enumerate(agents):
-        view = MarketView(market.time, market.book, market.l2, market.last_price, jnp.int32(i))
-        is_done = finished & (market.actor == i)
+        view = view_of(market, market.time, i)
+        is_done = complete & (market.actor == i)
         decision = agent.update(params[i], keys[i], market.agents[i], view, event, is_done)
-        old = Time(market.wake.sec[i], market.wake.nsec[i])
+        delay = row(market.delay.communication, i)
+        wake = queue_wake(cfg, agent, market.time, decision.wake, delay)
         states.append(decision.state)
-        wakes.append(clock.choose(market.done, old, _not_before(market.time, decision.wake)))
+        wakes.append(clock.choose(market.done, row(market.wake, i), wake))
         trouble |= jnp.where(market.done, 0, decision.status)
     wake = jax.tree.map(lambda *x: jnp.stack(x), *wakes)
-    acted = ~market.done & (jnp.arange(len(agents)) == market.actor)
+    acted = turn.wakes & (jnp.arange(len(agents)) == turn.actor)
     moved = ~clock.same(wake, market.wake) | acted
     market = market._replace(
         agents=tuple(states),
@@ -216,65 +297,7 @@ def _update(
     return market, trouble
 
 
-def _not_before(now: Time, wake: Time) -> Time:
-    return clock.choose(clock.earlier(wake, now), now, wake)
-
-
-def _select(condition: jax.Array, a: Request, b: Request) -> Request:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
-
-
-def resolve(
-    book: Book, request: Request, agent_id: jax.Array, order_id: jax.Array, key: jax.Array
-) -> tuple[Order, Request, jax.Array]:
-    """Turns a request into one order and the rest of the request.
-
-    A cancel takes the agent's resting price nearest to the one asked for (a tie of one price above
-    and one below is decided by a coin) and cancels its oldest order there, at most the size asked
-    for; the rest of the size goes on to the next order at that price, in the next step. Without a
-    resting order there is no order at all and `NOTHING_TO_CANCEL` is set (spec 6.2).
-
-    Returns:
-      The order, the rest of the request (kind NONE if it is complete), status bits.
-    """
-    cancel = request.kind == Kind.CANCEL
-    own = (book.size > 0) & (book.agent_id == agent_id)
-    price = jnp.abs(book.key)
-    far = jnp.where(own, jnp.abs(price - request.price), NO_KEY)
-    nearest = far.min()
-    coin = jnp.where(jax.random.bernoulli(key), 1, -1)
-    tie = jnp.where(own & (far == nearest), coin * (price - request.price), NO_KEY).min()
-    level = own & (price == request.price + coin * tie)
-    rank = jnp.where(level, book.ahead, NO_KEY)
-    target = level & (rank == rank.min())
-    volume, size, target_id, side = lax.reduce(
-        (
-            jnp.where(level, book.size, 0),
-            jnp.where(target, book.size, 0),
-            jnp.where(target, book.order_id, 0),
-            jnp.where(target, jnp.arange(2, dtype=jnp.int32)[:, None], 0),
-        ),
-        (jnp.int32(0),) * 4,
-        lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)),
-        (0, 1),
-    )
-    missing = cancel & (nearest == NO_KEY)
-    removed = jnp.minimum(size, request.size)
-    order = Order(
-        kind=jnp.where(missing, Kind.NONE, request.kind),
-        side=jnp.where(cancel, side, request.side),
-        price=request.price,
-        size=jnp.where(cancel, removed, request.size),
-        order_id=jnp.where(cancel, target_id, order_id),
-        agent_id=agent_id,
-    )
-    left = jnp.minimum(request.size, volume) - removed
-    more = cancel & ~missing & (left > 0)
-    rest = Request(
-        kind=jnp.where(more, Kind.CANCEL, Kind.NONE),
-        side=side,
-        price=request.price + coin * tie,
-        size=left,
-    )
-    status = jnp.where(missing, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
-    return order, _select(more, rest, no_request()), status
+def _keep_unless(condition: jax.Array, new: Any, old: Any) -> Any:
+    """`new` where `condition`, else `old`; leaves that are the same array cost nothing."""
+    pick = lambda a, b: b if a is b else jnp.where(condition, a, b)
+    return jax.tree.map(pick, new, old)

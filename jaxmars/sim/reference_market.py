@@ -10,7 +10,8 @@ from jaxmars import clock
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.book import Book, book_from_levels
 from jaxmars.config import MarketConfig
-from jaxmars.sim.market import START_DRAWS, MarketState, init_market, step
+from jaxmars.sim.market import step
+from jaxmars.sim.state import START_DRAWS, MarketState, init_market
 from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import FeatureState, advance, init_features
 from jaxmars.types import L2

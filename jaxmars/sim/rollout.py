@@ -7,7 +7,8 @@ from jax import lax
 
 from jaxmars.agents.base import Agent
 from jaxmars.config import MarketConfig, SimConfig
-from jaxmars.sim.market import MarketState, prepare, step
+from jaxmars.sim.market import Recorder, no_recorder, step
+from jaxmars.sim.state import MarketState, prepare
 from jaxmars.types import L2, Event, Params
 
 Trajectory = Event  # stacked over a leading time axis
@@ -21,6 +22,7 @@ def rollout(
     agents: tuple[Agent, ...],
     cfg: SimConfig,
     num_events: int,
+    recorder: Recorder = no_recorder,
 ) -> tuple[MarketState, Trajectory]:
     """Runs one trajectory for `num_events` steps in one scan.
 
@@ -34,6 +36,7 @@ def rollout(
       agents: who trades.
       cfg: the run.
       num_events: steps; a multiple of `cfg.segment`, or fewer than it.
+      recorder: `(record, event) -> record`, pure; starts from and ends in `MarketState.record`.
 
     Returns:
       The market after them and the events, `[num_events]`.
@@ -47,7 +50,7 @@ def rollout(
     params = prepare(params, agents)
 
     def one(market: MarketState, _: None) -> tuple[MarketState, Event]:
-        return step(key, market, params, agents=agents, cfg=cfg.market)
+        return step(key, market, params, agents=agents, cfg=cfg.market, recorder=recorder)
 
     def segment(market: MarketState, _: None) -> tuple[MarketState, Trajectory]:
         fresh = tuple(
@@ -62,7 +65,7 @@ def rollout(
     return market, jax.tree.map(lambda x: x.reshape(num_events, *x.shape[2:]), events)
 
 
-@functools.partial(jax.jit, static_argnames=("agents", "cfg", "num_events"))
+@functools.partial(jax.jit, static_argnames=("agents", "cfg", "num_events", "recorder"))
 def simulate(
     keys: jax.Array,
     market: MarketState,
@@ -71,13 +74,16 @@ def simulate(
     agents: tuple[Agent, ...],
     cfg: SimConfig,
     num_events: int,
+    recorder: Recorder = no_recorder,
 ) -> tuple[MarketState, Trajectory]:
     """`rollout` for a batch: keys `[B]`, every leaf of `market` `[B, …]`, params shared.
 
     Returns:
       Markets `[B, …]` and events `[B, num_events]`.
     """
-    run = functools.partial(rollout, agents=agents, cfg=cfg, num_events=num_events)
+    run = functools.partial(
+        rollout, agents=agents, cfg=cfg, num_events=num_events, recorder=recorder
+    )
     return jax.vmap(run, in_axes=(0, 0, None))(keys, market, params)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmars import clock
+from jaxmars import calendar, clock
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig
 from jaxmars.tokens.bins import BinTable, TokenTables, encode
@@ -64,13 +64,13 @@ def advance(
 ) -> tuple[FeatureState, jax.Array, jax.Array]:
     """Takes in one event and returns the row it makes.
 
-    Events that are not records (kind NONE, or rejected) change nothing. The first record of a day
+    Events that are not records (kind NONE, rejected, of a call auction) change nothing. The first record of a day
     makes no row. A cancel with the time, price and owner of the cancel before it is merged into it:
     sizes add up, its row replaces the last one.
 
     Args:
       tables: bins of the model the rows are for.
-      cfg: the instrument (late hour and shift).
+      cfg: the instrument (its calendar, late hour and shift).
       state: what came before.
       event: the order and its fills.
       after: snapshot after it.
@@ -79,7 +79,10 @@ def advance(
       The state after it; the row `[15]` int32 (order index, volume-ratio slot, trade-ratio slot,
       change to open, elapsed seconds, ten book slots); and NO_ROW, APPEND or REPLACE.
     """
-    record = (event.kind != Kind.NONE) & ((event.status & REJECTING) == 0)
+    record = (event.kind != Kind.NONE) & (event.kind != Kind.UNCROSS)
+    record &= (event.status & REJECTING) == 0
+    if cfg.calendar.auction_ends:
+        record &= ~calendar.in_auction(cfg.calendar, event.time)
     cancel = event.kind == Kind.CANCEL
     merged = (
         cancel
@@ -202,9 +205,12 @@ def change_to_open(mid: jax.Array, open_price: jax.Array) -> jax.Array:
 
 def _elapsed(cfg: MarketConfig, open_time: Time, time: Time) -> jax.Array:
     """Seconds since the first record less the break, truncated toward zero, `[]` int32 (step 3)."""
-    late = time.sec >= cfg.late_hour * 3600
     since = clock.minus(time, open_time)
-    whole = since.sec - jnp.where(late, cfg.late_shift, 0)
+    if cfg.has_late_shift:
+        closed = jnp.where(time.sec >= cfg.late_hour * 3600, cfg.late_shift, 0)
+    else:
+        closed = calendar.break_seconds(cfg.calendar, open_time, time)
+    whole = since.sec - closed
     return whole + ((whole < 0) & (since.nsec > 0))
 
 

@@ -12,10 +12,10 @@ from jaxmars import clock
 from jaxmars.agents import noise
 from jaxmars.agents.base import MarketView, Request
 from jaxmars.agents.noise import NoiseParams, NoiseState, noise_agent
-from jaxmars.book import init_book, invariants, l2_snapshot
+from jaxmars.book import account_row, empty_accounts, init_book, invariants, l2_snapshot
 from jaxmars.config import MarketConfig
-from jaxmars.sim.market import MarketState, init_market
 from jaxmars.sim.rollout import record
+from jaxmars.sim.state import MarketState, init_market
 from jaxmars.types import Event, Kind, Side, Status, Time, no_trades
 
 CFG = MarketConfig(slots=256)
@@ -35,14 +35,16 @@ NANO = 10**9
 
 def view(time: Time, last_price: int) -> MarketView:
     book = init_book(4)
-    return MarketView(time, book, l2_snapshot(book, 2), jnp.int32(last_price), jnp.int32(0))
+    account = account_row(empty_accounts(1), 0)
+    l2 = l2_snapshot(book, 2)
+    return MarketView(time, book, l2, jnp.int32(last_price), jnp.int32(0), account)
 
 
 @pytest.fixture(scope="module")
 def requests() -> Request:
     """Many requests around a last price of 1,020 ticks."""
     now = clock.make_time(OPEN)
-    act = lambda key: AGENT.act(PARAMS, key, NoiseState(now), view(now, 1_020))
+    act = lambda key: AGENT.act(PARAMS, key, NoiseState(now), view(now, 1_020))[1]
     keys = jax.random.split(jax.random.key(5), DRAWS)
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(act))(keys))
 
@@ -83,39 +85,44 @@ def test_attributes_are_drawn_apart(requests: Request) -> None:
 
 def test_the_first_price_counts_until_something_trades() -> None:
     now = clock.make_time(OPEN)
-    act = jax.jit(lambda key, last: AGENT.act(PARAMS, key, NoiseState(now), view(now, last)).price)
+    act = jax.jit(
+        lambda key, last: AGENT.act(PARAMS, key, NoiseState(now), view(now, last))[1].price
+    )
     key = jax.random.key(2)
     assert int(act(key, 0)) - 1_000 == int(act(key, 7_000)) - 7_000
 
 
-def next_wakes(second: int, keys: jax.Array, is_done: bool) -> np.ndarray:
-    """Seconds from `second` to the next wake-up; the one queued before is 3 s away."""
+def next_wakes(second: int, keys: jax.Array) -> np.ndarray:
+    """Seconds from `second` to the next wake-up after acting then."""
     now = clock.make_time(second)
-    before = NoiseState(clock.make_time(second + 3))
-    event = Event(now, *[jnp.int32(0)] * 12, trades=no_trades())
 
     def one(key: jax.Array) -> Time:
-        seen = view(now, 0)
-        return AGENT.update(PARAMS, key, before, seen, event, jnp.array(is_done)).wake
+        return AGENT.act(PARAMS, key, NoiseState(now), view(now, 0))[0].wake
 
     wake = jax.tree.map(lambda x: np.asarray(x, np.int64), jax.jit(jax.vmap(one))(keys))
     return (wake.sec - second) + wake.nsec / NANO
 
 
 def test_gaps_are_uniform_around_their_mean() -> None:
-    gaps = next_wakes(OPEN, jax.random.split(jax.random.key(3), DRAWS), True)
+    gaps = next_wakes(OPEN, jax.random.split(jax.random.key(3), DRAWS))
     assert gaps.min() >= 0.5
     assert gaps.max() <= 1.5
     assert stats.kstest(gaps, stats.uniform(0.5, 1.0).cdf).pvalue > RARE
 
 
 def test_a_wake_up_stays_while_others_act() -> None:
-    assert next_wakes(OPEN, jax.random.split(jax.random.key(3), 4), False).tolist() == [3.0] * 4
+    now, later = clock.make_time(OPEN), clock.make_time(OPEN + 3)
+    event = Event(now, *[jnp.int32(0)] * 12, trades=no_trades())
+    for is_done in (False, True):
+        decision = AGENT.update(
+            PARAMS, jax.random.key(3), NoiseState(later), view(now, 0), event, jnp.array(is_done)
+        )
+        assert (int(decision.wake.sec), int(decision.wake.nsec)) == (OPEN + 3, 0)
 
 
 def test_wake_ups_after_the_end_are_none() -> None:
     """From one second before the end, half of the gaps of 0.5 to 1.5 s lead past it."""
-    gaps = next_wakes(CLOSE - 1, jax.random.split(jax.random.key(3), 1_000), True)
+    gaps = next_wakes(CLOSE - 1, jax.random.split(jax.random.key(3), 1_000))
     stopped = gaps > 2
     assert (gaps[stopped] == clock.NEVER_SEC - CLOSE + 1).all()
     assert (gaps[~stopped] <= 1).all()

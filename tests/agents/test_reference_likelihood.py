@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmars.agents.base import MarketView
 from jaxmars.agents.reference import ReferenceParams
 from jaxmars.agents.reference_likelihood import OrderSlots, planned_slots, slot_nats
 from jaxmars.agents.reference_plan import draw_plan
 from jaxmars.sim.reference_market import open_session, reference_market
 from jaxmars.sim.rollout import record
+from jaxmars.sim.state import view_of
 from jaxmars.tokens.bins import BinConverter, Converters
 
 MARKET = reference_market()
@@ -43,7 +43,7 @@ def world():
     key = jax.random.key(5)
     run = functools.partial(record, agents=agents, cfg=MARKET, num_events=400)
     market, _ = jax.jit(run)(key, open_session(key, params, MARKET), (params,))
-    view = MarketView(market.time, market.book, market.l2, market.last_price, jnp.int32(0))
+    view = view_of(market, market.time, 0)
     return params, market.agents[0], view, tables
 
 

@@ -9,14 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, as_they_are, decide, keep
+from jaxmars.agents.base import (
+    Agent,
+    Decision,
+    MarketView,
+    Request,
+    as_they_are,
+    decide,
+    keep,
+    make_request,
+)
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.book import Book, apply_order, init_book, l2_snapshot
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.models import OrderModel
 from jaxmars.models.order_model import shape_of
-from jaxmars.sim.market import init_market
 from jaxmars.sim.rollout import record
+from jaxmars.sim.state import init_market
 from jaxmars.tokens.bins import BinConverter, Converters
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import L2, Event, Kind, Order, Params, Side, Time
@@ -148,7 +157,7 @@ class ScriptState(NamedTuple):
 def script(*steps: tuple[int, int, int, int, int]) -> Script:
     """A script from (second, kind, side, price, size)."""
     wake, *request = jnp.asarray(steps, jnp.int32).T
-    return Script(wake, Request(*request))
+    return Script(wake, make_request(*request))
 
 
 def scripted_agent() -> Agent:
@@ -167,8 +176,10 @@ def scripted_agent() -> Agent:
         wake = wake_at(params, turn)
         return ScriptState(turn, wake), wake
 
-    def act(params: Script, key: jax.Array, state: ScriptState, view: MarketView) -> Request:
-        return jax.tree.map(lambda x: x[state.turn], params.request)
+    def act(
+        params: Script, key: jax.Array, state: ScriptState, view: MarketView
+    ) -> tuple[ScriptState, Request]:
+        return state, jax.tree.map(lambda x: x[state.turn], params.request)
 
     def update(
         params: Script,

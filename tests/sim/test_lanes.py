@@ -44,11 +44,11 @@ def compile_once() -> Iterator[None]:
     programs: dict[tuple, jax.stages.Compiled] = {}
     compile_segment = lanes._compile_segment
 
-    def remembered(keys, markets, params, agents, cfg) -> jax.stages.Compiled:
+    def remembered(keys, markets, params, agents, cfg, recorder) -> jax.stages.Compiled:
         shapes = tuple((x.shape, x.sharding) for x in jax.tree.leaves((keys, markets, params)))
-        known = (agents, cfg.market, cfg.segment, shapes)
+        known = (agents, cfg.market, cfg.segment, recorder, shapes)
         if known not in programs:
-            programs[known] = compile_segment(keys, markets, params, agents, cfg)
+            programs[known] = compile_segment(keys, markets, params, agents, cfg, recorder)
         return programs[known]
 
     with pytest.MonkeyPatch.context() as patch:

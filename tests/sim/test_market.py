@@ -22,7 +22,7 @@ from jaxmars import clock
 from jaxmars.book import init_book, invariants
 from jaxmars.config import MarketConfig
 from jaxmars.sim import market as markets
-from jaxmars.sim.market import MarketState
+from jaxmars.sim.state import FIRST_ORDER_ID, MarketState, init_market
 from jaxmars.types import Event, Kind, Side, Status
 
 CFG = MarketConfig(slots=8, levels=3)
@@ -42,7 +42,7 @@ def play_batch(keys: jax.Array, scripts: tuple[Script, ...]) -> tuple[MarketStat
 
     def one(key: jax.Array, scripts: tuple[Script, ...]) -> tuple[MarketState, Event]:
         start, end = clock.make_time(OPEN), clock.make_time(END)
-        market = markets.init_market(
+        market = init_market(
             key,
             scripts,
             init_book(CFG.slots),
@@ -154,7 +154,7 @@ def test_a_finished_market_is_frozen(random_runs: list) -> None:
 def test_books_stay_sound_and_orders_are_numbered(random_runs: list) -> None:
     for _, _market, event in random_runs:
         sent = event.order_id[event.kind != Kind.NONE]
-        assert sent.tolist() == [markets.FIRST_ORDER_ID + i for i in range(len(sent))]
+        assert sent.tolist() == [FIRST_ORDER_ID + i for i in range(len(sent))]
     books = jax.tree.map(lambda *x: jnp.stack(x), *(market.book for _, market, _ in random_runs))
     assert jax.jit(jax.vmap(jax.vmap(invariants)))(books).all()
 
@@ -178,7 +178,7 @@ def test_a_request_of_several_orders_is_carried_out_before_anybody_else_acts() -
     assert event.filled[at[0]] == 200
     assert event.size[at[1:]].tolist() == [100, 150, 150]
     assert event.price[at[1:]].tolist() == [100] * 3
-    first = markets.FIRST_ORDER_ID
+    first = FIRST_ORDER_ID
     assert event.order_id[at[1:]].tolist() == [first + 1, first + 2, first + 3]
     assert market.order_id[-1] == first + 8  # cancels take numbers of their own
     later = ([*quotes, cancel(OPEN + 9, 101, 450)], [nothing(OPEN + 8), *[nothing(OPEN + 9)] * 2])
@@ -214,7 +214,7 @@ def test_a_cancel_without_own_orders_is_no_order() -> None:
     assert acted(market, event) == [(0, 0), (2, 1)]
     assert event.kind[1] == Kind.NONE
     assert event.status[1] == market.status[-1] == Status.NOTHING_TO_CANCEL
-    assert market.order_id[-1] == markets.FIRST_ORDER_ID + 1
+    assert market.order_id[-1] == FIRST_ORDER_ID + 1
 
 
 def test_last_prices_and_quotes_are_those_after_the_event() -> None:

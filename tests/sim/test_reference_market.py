@@ -17,7 +17,6 @@ from oracles.tiny_world import quick_jit
 from jaxmars import clock
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.book import invariants
-from jaxmars.sim.market import MarketState
 from jaxmars.sim.reference_market import (
     OPEN_LEVELS,
     OPEN_PRICE,
@@ -28,6 +27,7 @@ from jaxmars.sim.reference_market import (
     reference_market,
 )
 from jaxmars.sim.rollout import record
+from jaxmars.sim.state import MarketState
 from jaxmars.types import Event, Kind, Side
 
 CFG = dataclasses.replace(reference_market(), levels=3)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from oracles.tiny_world import quick_jit
 
-from jaxmars.agents.base import Request
+from jaxmars.agents.base import Request, make_request
 from jaxmars.book import apply_order, book_from_orders
-from jaxmars.sim.market import resolve
+from jaxmars.sim.requests import resolve
 from jaxmars.types import Kind, Order, Side, Status
 
 SLOTS = 12
@@ -108,7 +108,7 @@ def outcomes(cases: list[Case]) -> list[tuple]:
     """(orders, sizes left, status, status of the book) of every case; host lists."""
     empty = Resting(0, 1, 0, 0, 0)
     resting = np.array([[*c.orders, *[empty] * (SLOTS - len(c.orders))] for c in cases], np.int32)
-    request = Request(*jnp.asarray([c.request for c in cases], jnp.int32).T)
+    request = make_request(*jnp.asarray([c.request for c in cases], jnp.int32).T)
     agents = jnp.asarray([c.agent for c in cases], jnp.int32)
     keys = jax.random.split(jax.random.key(4), len(cases))
     orders, left, status, rejects = jax.tree.map(
@@ -149,7 +149,7 @@ def test_a_tie_is_decided_by_a_fair_coin() -> None:
     resting = jnp.asarray([*orders, *[empty] * (SLOTS - len(orders))], jnp.int32)
     count = BOOKS
     tile = lambda x: jnp.broadcast_to(jnp.asarray(x, jnp.int32), (count, *jnp.shape(x)))
-    request = Request(*map(tile, (Kind.CANCEL, Side.BUY, 100, 100)))
+    request = make_request(*map(tile, (Kind.CANCEL, Side.BUY, 100, 100)))
     keys = jax.random.split(jax.random.key(9), count)
     sent = np.asarray(run(tile(resting), request, tile(0), keys)[0].order_id)[:, 0]
     assert set(sent.tolist()) == {1, 2}

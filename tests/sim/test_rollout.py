@@ -14,8 +14,8 @@ from jaxmars.agents.base import Agent
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.book import init_book, l2_snapshot
 from jaxmars.config import MarketConfig, SimConfig
-from jaxmars.sim.market import MarketState, init_market
 from jaxmars.sim.rollout import record, rollout, simulate
+from jaxmars.sim.state import MarketState, init_market
 from jaxmars.types import Params
 
 CFG = SimConfig(MarketConfig(slots=32, levels=2), segment=10)
@@ -36,9 +36,13 @@ def count_refreshes(agent: Agent) -> Agent:
         decision = agent.update(params, key, state[0], *rest)
         return decision._replace(state=(decision.state, state[1]))
 
+    def act(params: Params, key: jax.Array, state: tuple, view: Params) -> tuple:
+        inner, request = agent.act(params, key, state[0], view)
+        return (inner, state[1]), request
+
     return agent._replace(
         init=init,
-        act=lambda params, key, state, view: agent.act(params, key, state[0], view),
+        act=act,
         update=update,
         refresh=lambda params, state: (state[0], state[1] + 1),
     )

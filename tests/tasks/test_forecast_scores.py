@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jaxmars.book import empty_accounts
 from jaxmars.sim.lanes import Finished, Pace
 from jaxmars.tasks.forecast import BANDS, GRID_SECONDS, ForecastResult, crps, on_grid
 from jaxmars.tasks.forecast_files import summary
@@ -18,13 +19,18 @@ NO_EVENTS = Event(Time(NONE, NONE), *[NONE] * (len(Event._fields) - 2), trades=n
 TROUBLE = Status.EVENT_BUDGET | Status.BAD_LOGITS
 
 
+def finished(number: int, status: int, steps: int) -> Finished:
+    """A trajectory without events."""
+    return Finished(number, NO_EVENTS, status, steps, empty_accounts(0), ())
+
+
 def some_result(minutes: int, seed: int = 0, with_truth: bool = True) -> ForecastResult:
     """Random walks and labels; two trajectories without events, one of them in trouble."""
     rng = np.random.default_rng(seed)
     grid = np.arange(0.0, 60 * minutes + 1, GRID_SECONDS)
     walk = lambda *shape: 1000 + np.cumsum(rng.choice([-0.5, 0, 0.5], shape), -1)
     return ForecastResult(
-        trajectories=[Finished(0, NO_EVENTS, 0, 3), Finished(1, NO_EVENTS, int(TROUBLE), 9)],
+        trajectories=[finished(0, 0, 3), finished(1, int(TROUBLE), 9)],
         seconds=grid,
         paths=walk(FUTURES, len(grid)),
         start_mid=1000.0,

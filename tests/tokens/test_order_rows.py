@@ -17,7 +17,7 @@ from jaxmars.tokens import order as rows
 from jaxmars.tokens.bins import Converters, TokenTables
 from jaxmars.types import L2, Event, Kind, Order, Side, Status, Time, make_order, no_trades
 
-CFG = MarketConfig.chinese_a_share()
+CFG = MarketConfig.release()
 SLOTS = 24
 LENGTH = 700
 NANO = 10**9

@@ -1,0 +1,147 @@
+"""Requests of agents turned into orders, one per step."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmars.agents.base import Ask, Request, no_request
+from jaxmars.book import NO_KEY, Book
+from jaxmars.types import Kind, Order, Status
+
+
+def is_pending(requests: Request) -> jax.Array:
+    """Whether anything is asked for, `[]` bool."""
+    return (requests.kind != Kind.NONE).any()
+
+
+def nothing_pending(num: int) -> Request:
+    """`num` requests that ask for nothing."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (num,)), no_request())
+
+
+def in_line(wish: Request, num: int) -> Request:
+    """One request, or `[k]` of them, as `num` in a row."""
+    rows = jax.tree.map(jnp.atleast_1d, wish)
+    return jax.tree.map(lambda x: jnp.pad(x, (0, num - x.shape[0])), rows)
+
+
+def length_of(wish: Request) -> int:
+    """How many requests an agent sends at once."""
+    return wish.kind.shape[0] if wish.kind.ndim else 1
+
+
+def choose(condition: jax.Array, a: Request, b: Request) -> Request:
+    """`a` where `condition` `[]`, else `b`."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def next_order(
+    book: Book, requests: Request, agent_id: jax.Array, order_id: jax.Array, key: jax.Array
+) -> tuple[Order, Request, jax.Array]:
+    """The next order of a line of requests: the first that asks for something makes one.
+
+    Returns:
+      The order (kind NONE without one), the line that is left, status bits.
+    """
+    first = jnp.argmax(requests.kind != Kind.NONE)
+    request = jax.tree.map(lambda x: x[first], requests)
+    order, rest, status = resolve(book, request, agent_id, order_id, key)
+    here = jnp.arange(requests.kind.shape[0]) == first
+    left = jax.tree.map(lambda line, x: jnp.where(here, x, line), requests, rest)
+    return order, left, status
+
+
+def resolve(
+    book: Book, request: Request, agent_id: jax.Array, order_id: jax.Array, key: jax.Array
+) -> tuple[Order, Request, jax.Array]:
+    """Turns a request into one order and the rest of the request.
+
+    `Kind.CANCEL` takes the agent's resting price nearest to the one asked for (a tie of one price
+    above and one below is decided by a coin) and cancels its oldest order there, at most the size
+    asked for; the rest of the size goes on to the next order at that price, in the next step.
+    Without a resting order there is no order at all and `NOTHING_TO_CANCEL` is set (spec 6.2). The
+    kinds of `Ask` cancel in the same way the orders they name; `CANCEL_ORDER` and `MODIFY` of an
+    order that does not rest are sent to the book, which reports `UNKNOWN_ORDER`. Orders of
+    different prices are ranked by their ids, which rise with arrival unless the agent chose them.
+
+    Args:
+      book: the book.
+      request: `[]` leaves.
+      agent_id: `[]` int32, who asks.
+      order_id: `[]` int32, id of a new order without an id of its own.
+      key: of the coin.
+
+    Returns:
+      The order, the rest of the request (kind NONE if it is complete), status bits.
+    """
+    cancel = request.kind == Kind.CANCEL
+    by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
+    takes_out = cancel | (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= Ask.MODIFY)
+    own = (book.size > 0) & (book.agent_id == agent_id)
+    nearest = _nearest_price(book, own, request.price, key)
+    level = jnp.where(cancel, nearest, request.price)
+    meant = own & _is_meant(book, request, level)
+    one_queue = cancel | (request.kind == Ask.CANCEL_AT)
+    rank = jnp.where(meant, jnp.where(one_queue, book.ahead, book.order_id), NO_KEY)
+    target = meant & (rank == rank.min())
+    volume, size, price, target_id, side = lax.reduce(
+        (
+            jnp.where(meant, book.size, 0),
+            jnp.where(target, book.size, 0),
+            jnp.where(target, jnp.abs(book.key), 0),
+            jnp.where(target, book.order_id, 0),
+            jnp.where(target, jnp.arange(2, dtype=jnp.int32)[:, None], 0),
+        ),
+        (jnp.int32(0),) * 5,
+        lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)),
+        (0, 1),
+    )
+    found = size > 0
+    modify = found & (request.kind == Ask.MODIFY)
+    smaller = modify & (request.price == price) & (request.size > 0) & (request.size <= size)
+    unchanged = smaller & (request.size == size)
+    removed = jnp.where(modify, size - jnp.where(smaller, request.size, 0), request.size)
+    removed = jnp.where(found, jnp.minimum(removed, size), request.size)
+    nothing = (takes_out & ~found & ~by_id) | unchanged
+    kind = jnp.where(takes_out, Kind.CANCEL, request.kind)
+    new_id = jnp.where(request.order_id > 0, request.order_id, order_id)
+    named = jnp.where(found, target_id, request.order_id)
+    order = Order(
+        kind=jnp.where(nothing, Kind.NONE, kind),
+        side=jnp.where(takes_out, side, request.side),
+        price=request.price,
+        size=jnp.where(takes_out, removed, request.size),
+        order_id=jnp.where(takes_out, named, new_id),
+        agent_id=agent_id,
+    )
+    left = jnp.minimum(request.size, volume) - removed
+    more = takes_out & found & ~modify & (left > 0)
+    replaces = modify & ~smaller
+    rest = Request(
+        kind=jnp.where(replaces, Kind.LIMIT, request.kind),
+        side=side,
+        price=level,
+        size=jnp.where(replaces, request.size, left),
+        order_id=request.order_id,
+    )
+    missed = jnp.where(cancel & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
+    return order, choose(more | replaces, rest, no_request()), missed
+
+
+def _nearest_price(book: Book, own: jax.Array, price: jax.Array, key: jax.Array) -> jax.Array:
+    """The price of an own order nearest to `price`, `[]` int32 ticks; a coin decides a tie."""
+    far = jnp.where(own, jnp.abs(jnp.abs(book.key) - price), NO_KEY)
+    coin = jnp.where(jax.random.bernoulli(key), 1, -1)
+    tied = own & (far == far.min())
+    return price + coin * jnp.where(tied, coin * (jnp.abs(book.key) - price), NO_KEY).min()
+
+
+def _is_meant(book: Book, request: Request, level: jax.Array) -> jax.Array:
+    """Which orders a request that takes orders out names, `[2, slots]` bool."""
+    at_level = jnp.abs(book.key) == level
+    named = book.order_id == request.order_id
+    elsewhere = (request.kind == Ask.CANCEL_ELSEWHERE) & ~at_level
+    everywhere = request.kind == Ask.CANCEL_OLDEST
+    by_price = (request.kind == Kind.CANCEL) | (request.kind == Ask.CANCEL_AT)
+    by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
+    return (by_price & at_level) | (by_id & named) | elsewhere | everywhere
