@@ -170,8 +170,16 @@ def host_l2(price: Any, size: Any) -> L2:
     return L2(price, size)
 
 
-def _read_bytes(path: pathlib.Path) -> bytes:
-    """Content of a file, decompressed by its suffix, without trailing blank lines."""
+def read_bytes(path: pathlib.Path, what: str = "LOBSTER table") -> bytes:
+    """Content of a file, decompressed by its suffix, without trailing blank lines.
+
+    Args:
+      path: a plain file, or one compressed as .gz, .xz or a .zip of one file.
+      what: the file is expected to be, for errors.
+
+    Raises:
+      InputError: no such file, a damaged or empty one, or one that expands beyond all tables.
+    """
     try:
         compressed = path.stat().st_size
         limit = max(_MAX_EXPANSION * compressed, _MIN_ALLOWANCE)
@@ -192,16 +200,16 @@ def _read_bytes(path: pathlib.Path) -> bytes:
         else:
             content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist, expected a LOBSTER table") from None
+        raise InputError(f"{path} does not exist, expected a {what}") from None
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is not a whole {path.suffix} file: {error}") from error
     except (OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if len(content) > limit:
-        raise InputError(f"{path} expands to over {limit} bytes, expected a LOBSTER table")
+        raise InputError(f"{path} expands to over {limit} bytes, expected a {what}")
     content = content.rstrip()
     if not content:
-        raise InputError(f"{path} is empty, expected a LOBSTER table")
+        raise InputError(f"{path} is empty, expected a {what}")
     return content
 
 
@@ -227,7 +235,7 @@ def _book_names(path: pathlib.Path, found: int) -> tuple[str, ...]:
 
 def _read_table(path: pathlib.Path, column_names: Any) -> pa.Table:
     """A table of int64 columns; the column "time" stays bytes."""
-    content = _read_bytes(path)
+    content = read_bytes(path)
     names = column_names(path, content.partition(b"\n")[0].count(b",") + 1)
     types = {name: pa.binary() if name == "time" else pa.int64() for name in names}
     try:

@@ -39,6 +39,14 @@ class Recorded(NamedTuple):
     rounded_up: bool = False  # sizes were rounded up to size units, here and in the flow
 
 
+class TradeReports(NamedTuple):
+    """Trades as the venue reported them. Numpy arrays on the host."""
+
+    time: Time  # fields [trades] int32
+    price: np.ndarray  # [trades] int32, ticks
+    size: np.ndarray  # [trades] int32, size units
+
+
 class L3Data(NamedTuple):
     """A record of one instrument, order by order.
 
@@ -54,6 +62,8 @@ class L3Data(NamedTuple):
     price_scale: int  # price units per unit of currency
     size_scale: int  # size units per share or coin
     ids: np.ndarray  # [orders] int64, recorded id of order id i + 1; empty if ids are as recorded
+    resting: bool = False  # the reading: True for book changes, False for orders
+    trades: TradeReports | None = None  # where the venue reports them apart from the orders
 
 
 def host_order(
