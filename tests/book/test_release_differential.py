@@ -17,15 +17,18 @@ from oracles.book_differential import Mix, drawn_flow
 from oracles.release_code import LEVELS, Records, ReleaseBook, Session
 
 from jaxmars.book import (
+    Book,
     apply_order,
     float_mid_price,
     init_book,
     l2_snapshot,
     mid_price,
+    resting_orders,
     spread,
+    uncross,
     weighted_mid_price,
 )
-from jaxmars.types import Kind, Order, Status
+from jaxmars.types import Fills, Kind, Order, Side, Status
 
 ORDERS = 3_000  # of a flow
 FLOWS = int(os.environ.get("JAXMARS_RELEASE_FLOWS", "1"))
@@ -33,6 +36,7 @@ SLOTS, MAX_TRADES = 512, 48
 NANO = 10**9
 START, END, PRICE = 34_200 * NANO, 34_800 * NANO, 1_000
 SEEDS = (0, 1, 2)
+AUCTIONS, BEFORE, COLLECTED, CANCELS, AUCTION_SLOTS = 150, 15, 25, 5, 40
 MIXES = {
     "deep": Mix({"limit": 62, "partial": 20, "cancel": 26, "sweep": 4}, 25, 2, 500),
     "lively": Mix({"limit": 80, "partial": 12, "cancel": 8}, 6, 5, 300),
@@ -50,6 +54,7 @@ def session(release: Any) -> Session:
     return release_code.run_session(release, SEEDS, START, END, PRICE, MAX_TRADES)
 
 
+@functools.cache
 def noise_flow(mix_name: str, seed: int = 0) -> np.ndarray:
     """`ORDERS` limit orders and cancels of resting orders, `[ORDERS, 6]`."""
     rows, _ = drawn_flow(seed, MIXES[mix_name], SLOTS, 3 * ORDERS)
@@ -80,7 +85,7 @@ def compiled_replay() -> Any:
     return jax.jit(run)
 
 
-def view(book: Any, order: Order, fills: Any, last: jax.Array) -> Records:
+def view(book: Book, order: Order, fills: Fills, last: jax.Array) -> Records:
     """What the release's record shows, of our book."""
     l2, trades = l2_snapshot(book, LEVELS), fills.trades
     incoming = jnp.where(trades.size > 0, order.order_id, 0)
@@ -140,3 +145,88 @@ def test_book_equals_the_releases_in_a_whole_session(session: Session) -> None:
         replayed(session.messages), session.records, session.messages
     )
     assert difference is None, difference
+
+
+def auction_flow(rng: np.random.Generator, closing: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Orders of a session, if there is one before the auction, and orders of the auction.
+
+    Orders of size 0 fill up the shapes; both sides reach over the middle in the auction.
+    """
+    ids = np.arange(1, BEFORE + COLLECTED + 1)
+    side = rng.integers(0, 2, len(ids))
+    away = np.where(ids <= BEFORE, rng.integers(1, 6, len(ids)), rng.integers(-5, 4, len(ids)))
+    price = PRICE + np.where(side == Side.BUY, -away, away)
+    size = rng.integers(1, 9, len(ids)) * rng.choice([1, 100], len(ids))
+    agent = rng.integers(0, 3, len(ids))
+    rows = np.stack([np.full(len(ids), Kind.LIMIT), side, price, size, ids, agent], 1)
+    rows = rows.astype(np.int32)
+    if closing:
+        return rows[:BEFORE], rows[BEFORE:]
+    cancels = rows[rng.permutation(np.arange(BEFORE, len(rows)))[:CANCELS]].copy()
+    cancels[:, 0] = Kind.CANCEL
+    cancels[:, 3] = np.maximum(1, cancels[:, 3] // rng.integers(1, 3, CANCELS))
+    return rows[:0], np.concatenate((rows[BEFORE:], cancels))
+
+
+@functools.cache
+def compiled_auction() -> Any:
+    """A jitted function of messages `[auctions, num, 6]`, collected from a given place on."""
+
+    def one(rows: jax.Array, first: jax.Array) -> tuple[Book, Fills]:
+        def step(book: Book, item: tuple[jax.Array, jax.Array]) -> tuple[Book, None]:
+            row, place = item
+            return apply_order(book, Order(*row), collecting=place >= first)[0], None
+
+        book, _ = jax.lax.scan(step, init_book(AUCTION_SLOTS), (rows, jnp.arange(len(rows))))
+        return uncross(book, 0, max_trades=AUCTION_SLOTS)
+
+    return jax.jit(jax.vmap(one, (0, None)))
+
+
+def tied_prices(before: np.ndarray, collected: np.ndarray) -> int:
+    """How many prices reach the largest volume that the release's rules allow."""
+    left = {m[4]: m for m in np.concatenate((before, collected)).tolist() if m[0] == Kind.LIMIT}
+    shares = {order_id: m[3] for order_id, m in left.items()}
+    for kind, _, _, size, order_id, _ in collected.tolist():
+        shares[order_id] -= size if kind == Kind.CANCEL else 0
+    volumes = []
+    for price in {left[i][2] for i, size in shares.items() if size}:
+        buys = [(left[i][2], size) for i, size in shares.items() if left[i][1] == Side.BUY]
+        sells = [(left[i][2], size) for i, size in shares.items() if left[i][1] == Side.SELL]
+        above = sum(size for p, size in buys if p > price)
+        below = sum(size for p, size in sells if p < price)
+        buy = above + sum(size for p, size in buys if p == price)
+        sell = below + sum(size for p, size in sells if p == price)
+        if buy >= below and above <= sell:
+            volumes.append(min(buy, sell))
+    return volumes.count(max(volumes, default=0))
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_auctions_equal_the_releases(release: Any, closing: bool) -> None:
+    """Price, volume, every order's fill and the book left; where several prices have the largest
+    volume, which the release leaves to chance, the volume alone."""
+    rng = np.random.default_rng(int(closing))
+    flows = [auction_flow(rng, closing) for _ in range(AUCTIONS)]
+    rows = np.stack([np.concatenate(flow) for flow in flows])
+    found = compiled_auction()(jnp.asarray(rows), BEFORE if closing else 0)
+    books, fills = jax.tree.map(np.asarray, found)
+    assert (books.status == Status.OK).all()
+    unique = traded = 0
+    for i, (before, collected) in enumerate(flows):
+        theirs = release_code.run_auction(
+            release, [tuple(m) for m in before.tolist()], [tuple(m) for m in collected.tolist()]
+        )
+        assert fills.filled[i] == theirs.volume
+        traded += theirs.volume > 0
+        if tied_prices(before, collected) != 1:
+            continue
+        unique += 1
+        book, trades = jax.tree.map(lambda x, i=i: x[i], (books, fills.trades))
+        used = trades.size > 0
+        assert fills.price[i] == theirs.price
+        pairs = zip(trades.order_id[used].tolist(), trades.size[used].tolist(), strict=True)
+        assert dict(pairs) == theirs.matched
+        resting = [[order[1:4] for order in resting_orders(book, side)] for side in Side]
+        assert resting == theirs.resting
+    assert unique > AUCTIONS // 2 and traded > AUCTIONS // 2

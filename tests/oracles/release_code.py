@@ -77,7 +77,17 @@ class Holding(NamedTuple):
     records: int  # processed so far
     cash: tuple[int, ...]  # ticks x shares, gained since the start
     shares: tuple[int, ...]
+    tradable_cash: tuple[int, ...]  # likewise
     tradable_shares: tuple[int, ...]
+
+
+class Auction(NamedTuple):
+    """How a call auction of the release ended; nothing traded if the volume is 0."""
+
+    price: int  # ticks
+    volume: int  # shares
+    matched: dict[int, int]  # shares by order id
+    resting: list[list[tuple[int, int, int]]]  # bids, asks: price, size, id in priority order
 
 
 class Session(NamedTuple):
@@ -141,13 +151,48 @@ class ReleaseBook:
         return answer
 
 
-def limit_order(make: Any, message: Message, price: int) -> Any:
+def run_auction(release: Any, before: Sequence[Message], collected: Sequence[Message]) -> Auction:
+    """A call auction of the release: the opening one, or after `before` the closing one.
+
+    Args:
+      release: from `load`.
+      before: limit orders and cancels of the continuous session.
+      collected: the same for the auction; the closing one takes no cancels.
+    """
+    config = release.exchange_config.create_Chinese_stock_exchange_config(MIDNIGHT, [SYMBOL])
+    exchange = release.exchange.Exchange(config)
+    prices = {m[4]: m[2] * UNITS for m in (*before, *collected) if m[0] == Kind.LIMIT}
+    make = release.limit_order.LimitOrder
+    opens, closes = (config.open_auction_start_time, config.open_auction_end_time)
+    if before:
+        opens, closes = (config.close_auction_start_time, config.close_auction_end_time)
+    for message in before:
+        exchange.submit_continuous_auction_order(limit_order(make, message, prices[message[4]]))
+    for message in collected:
+        order = limit_order(make, message, prices[message[4]], opens)
+        exchange.submit_call_auction_order(order)
+    trades = exchange.match_call_auction_orders(closes)[SYMBOL]
+    trades = [trade for trade in trades if trade.type != "C"]
+    book = exchange.get_lob(SYMBOL)
+    resting = [
+        [(order.price // UNITS, order.volume, order.order_id) for order in level.orders]
+        for level in (*book.bids, *book.asks)
+    ]
+    bids = [order for level in resting[: len(book.bids)] for order in level]
+    asks = [order for level in resting[len(book.bids) :] for order in level]
+    if not trades:
+        return Auction(0, 0, {}, [bids, asks])
+    (trade,) = trades
+    return Auction(trade.price // UNITS, trade.volume, trade.order_matched_volume, [bids, asks])
+
+
+def limit_order(make: Any, message: Message, price: int, time: Any = MIDNIGHT) -> Any:
     """A message as the release writes it, at `price` in its units; it numbers cancels itself."""
     kind, side, _, size, order_id, agent = message
     cancel = kind == Kind.CANCEL
     letter = LETTERS[Side(side)]
     return make(
-        time=moment(0),
+        time=time,
         type="C" if cancel else letter,
         price=price,
         volume=size,
@@ -308,6 +353,7 @@ def _holding(agents: Iterable[Any], records: int) -> Holding:
         records=records,
         cash=tuple(int(agent.cash - INITIAL_CASH) // UNITS for agent in agents),
         shares=tuple(agent.holdings[SYMBOL] for agent in agents),
+        tradable_cash=tuple(int(agent.tradable_cash - INITIAL_CASH) // UNITS for agent in agents),
         tradable_shares=tuple(agent.tradable_holdings[SYMBOL] for agent in agents),
     )
 
