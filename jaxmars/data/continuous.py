@@ -15,6 +15,7 @@ import pandas as pd
 from jax import lax
 
 from jaxmars.book import NO_KEY, Book, apply_order, best_key
+from jaxmars.data.agreement import Agreement, Levels, book_levels, compare, joined
 from jaxmars.data.lobster import nanoseconds
 from jaxmars.data.orderflow import NO_CHECK, OrderFlow, Recorded, cut_flow
 from jaxmars.errors import InputError
@@ -23,38 +24,9 @@ from jaxmars.types import Kind, Order, Side, Status, Time
 MAX_REPORTED = 10  # rows a report names
 NANOS = 1_000_000_000
 
+_DIFFER = {"price": "price", "size": "size", "orders": "orders", "missing": "held"}
 _SIDES = {Side.BUY: "bid", Side.SELL: "ask"}
 _Progress = Callable[[int, int], None]  # events done, events in all
-
-
-class Levels(NamedTuple):
-    """The best price levels of both sides. A level that does not exist is 0 in all fields.
-
-    Arrays of the device, or of the host with an axis of checks in front.
-    """
-
-    price: Any  # [2, levels] int32, ticks: row BUY descending, row SELL ascending
-    size: Any  # [2, levels] int32, size units
-    orders: Any  # [2, levels] int32, how many rest there
-
-
-class Agreement(NamedTuple):
-    """Our levels against the recorded ones, one row per check. Numpy arrays on the host.
-
-    A field agrees where the recording does not know the level.
-    """
-
-    event: np.ndarray  # [checks] int64, event after which the books were compared
-    row: np.ndarray  # [checks] int64, row of the recorded books
-    known: np.ndarray  # [checks, 2, levels] bool
-    price: np.ndarray  # [checks, 2, levels] bool, prices agree
-    size: np.ndarray  # [checks, 2, levels] bool, sizes agree
-    orders: np.ndarray  # [checks, 2, levels] bool, their numbers agree; True if not recorded
-
-    @property
-    def equal(self) -> np.ndarray:
-        """`[checks]` bool: everything known agrees."""
-        return np.all(self.price & self.size & self.orders, (1, 2))
 
 
 class Samples(NamedTuple):
@@ -94,15 +66,13 @@ class ReplayReport(NamedTuple):
         return agreement.row[~agreement.equal][:MAX_REPORTED].tolist()
 
     def table(self) -> pd.DataFrame:
-        """Per side and level: levels compared, and how many differ in price, size and
-        number of orders."""
+        """Per side and level: levels compared, how many differ in price, size and number of orders,
+        and how many have a price and size that our book does not hold ("missing")."""
         agreement = self.agreement
-        differ = {
-            field: (~getattr(agreement, field)).sum(0) for field in ("price", "size", "orders")
-        }
+        differ = {name: (~getattr(agreement, field)).sum(0) for name, field in _DIFFER.items()}
         rows = [
             {"side": name, "level": level + 1, "compared": agreement.known[:, side, level].sum()}
-            | {field: wrong[side, level] for field, wrong in differ.items()}
+            | {what: wrong[side, level] for what, wrong in differ.items()}
             for side, name in _SIDES.items()
             for level in range(agreement.known.shape[2])
         ]
@@ -116,6 +86,22 @@ class _Shown(NamedTuple):
     filled: jax.Array  # [chunk] int32, size units
     best: jax.Array  # [chunk, 2] int32, best signed prices, `NO_KEY` for an empty side
     levels: Levels  # fields [chunk, 2, levels]; 0 where they were not wanted
+
+
+class _Tally:
+    """What is kept of every event."""
+
+    def __init__(self, events: int) -> None:
+        self.status, self.filled = np.zeros(events, np.int32), np.zeros(events, np.int32)
+        self.crossed = self.locked = 0
+
+    def add(self, part: slice, found: _Shown) -> None:
+        self.status[part], self.filled[part] = found.status, found.filled
+        best = np.asarray(found.best)
+        both = (best != NO_KEY).all(1)
+        bid, ask = -best[both, Side.BUY], best[both, Side.SELL]
+        self.crossed += int((bid > ask).sum())
+        self.locked += int((bid == ask).sum())
 
 
 def replay(
@@ -153,64 +139,41 @@ def replay(
             f"a replay has {levels} levels, chunks of {chunk} and samples every {sample_seconds} "
             "s, expected positive numbers"
         )
-    events = len(flow.check)
     _check_rows(flow, recorded)
-    grid, at = _sample_grid(flow.time, sample_seconds)
+    events = len(flow.check)
+    grid, sampled = _sample_grid(flow.time, sample_seconds)
     checked = (flow.check != NO_CHECK) & (recorded is not None)
     wanted = checked.copy()
-    wanted[at] = True
-    book, shown, kept = start, [], []
+    wanted[sampled] = True
+    book, tally, agreements, kept = start, _Tally(events), [], []
     for first in range(0, events, chunk):
-        last = min(first + chunk, events)
-        order = _padded(cut_flow(flow, first, last).order, chunk)
-        flags = np.pad(wanted[first:last], (0, chunk - (last - first)))
+        part = slice(first, min(first + chunk, events))
+        order = _padded(cut_flow(flow, part.start, part.stop).order, chunk)
+        flags = np.pad(wanted[part], (0, chunk - (part.stop - first)))
         book, found = _run(book, order, flags, levels=levels, resting=resting)
-        found = jax.tree.map(lambda x, rows=last - first: np.asarray(x)[:rows], found)
-        kept.append(Levels(*(x[flags[: last - first]] for x in found.levels)))
-        shown.append((found.status, found.filled, found.best))
+        found = jax.tree.map(lambda x, n=part.stop - first: np.asarray(x)[:n], found)
+        tally.add(part, found)
+        at = np.flatnonzero(checked[part])
+        if recorded is not None and len(at):
+            ours, row = Levels(*(x[at] for x in found.levels)), flow.check[part][at]
+            agreements.append(compare(first + at, row.astype(np.int64), ours, recorded))
+        here = sampled[(sampled >= first) & (sampled < part.stop)] - first
+        kept.append((found.levels.price[here], found.levels.size[here]))
         if progress is not None:
-            progress(last, events)
-    status, filled, best = _joined(shown, ((0,), (0,), (0, 2)))
-    books = Levels(*_joined(kept, ((0, 2, levels),) * len(Levels._fields)))
-    bid, ask = -best[:, Side.BUY].astype(np.int64), best[:, Side.SELL]
-    both = (best != NO_KEY).all(1)
-    place = np.cumsum(wanted) - 1  # of an event among those whose books were kept
-    picked = lambda rows: Levels(*(x[place[rows]] for x in books))
+            progress(part.stop, events)
+    samples = None
+    if grid is not None:
+        samples = Samples(grid, *(np.concatenate(x) for x in zip(*kept, strict=True)))
     return ReplayReport(
         events=events,
-        agreement=_agreement(flow.check, np.flatnonzero(checked), picked, recorded, levels),
-        status=_counted(status),
-        crossed=int((both & (bid > ask)).sum()),
-        locked=int((both & (bid == ask)).sum()),
-        filled=filled,
+        agreement=joined(agreements, levels),
+        status=_counted(tally.status),
+        crossed=tally.crossed,
+        locked=tally.locked,
+        filled=tally.filled,
         book=book,
-        samples=None if grid is None else Samples(grid, picked(at).price, picked(at).size),
+        samples=samples,
     )
-
-
-def book_levels(book: Book, levels: int) -> Levels:
-    """The best `levels` price levels of both sides, with the number of orders at each.
-
-    One fused pass per level: volume and orders at the current key, and the next larger key.
-    """
-    live = book.size > 0
-    key = jnp.where(live, book.key, NO_KEY)
-    current, found = best_key(book), []
-    for _ in range(levels):
-        here = live & (key == current[:, None])
-        size, count, following = lax.reduce(
-            (
-                jnp.where(here, book.size, 0),
-                here.astype(jnp.int32),
-                jnp.where(key > current[:, None], key, NO_KEY),
-            ),
-            (jnp.int32(0), jnp.int32(0), jnp.int32(NO_KEY)),
-            lambda a, b: (a[0] + b[0], a[1] + b[1], jnp.minimum(a[2], b[2])),
-            (1,),
-        )
-        found.append(Levels(jnp.where(count > 0, jnp.abs(current), 0), size, count))
-        current = following
-    return Levels(*(jnp.stack(x, 1) for x in zip(*found, strict=True)))
 
 
 @functools.partial(jax.jit, static_argnames=("levels", "resting"))
@@ -236,13 +199,6 @@ def _padded(order: Order, rows: int) -> Order:
     return Order(*(pad(column) for column in order))
 
 
-def _joined(parts: list[Any], empty: tuple[tuple[int, ...], ...]) -> list[np.ndarray]:
-    """Columns of all chunks, one after the other; int32 of the `empty` shapes without any."""
-    if not parts:
-        return [np.zeros(shape, np.int32) for shape in empty]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
-
-
 def _check_rows(flow: OrderFlow, recorded: Recorded | None) -> None:
     """Refuses a check that points nowhere."""
     if recorded is None:
@@ -266,39 +222,6 @@ def _sample_grid(time: Time, seconds: float | None) -> tuple[Time | None, np.nda
     narrow: Any = lambda x: x.astype(np.int32)
     times = Time(narrow(grid // NANOS), narrow(grid % NANOS))
     return times, np.searchsorted(stamps, grid, "right") - 1
-
-
-def _agreement(
-    check: np.ndarray,
-    event: np.ndarray,
-    picked: Callable[[np.ndarray], Levels],
-    recorded: Recorded | None,
-    levels: int,
-) -> Agreement:
-    """Compares the books after `event` `[checks]` on the levels both sides have.
-
-    Sizes that were rounded up sum to no less than the recorded size rounded up, and to less than
-    one unit per order more; that is their agreement.
-    """
-    if recorded is None:
-        none = np.ones((0, 2, levels), bool)
-        return Agreement(event, event, none, none, none, none)
-    row = check[event].astype(np.int64)
-    depth = min(levels, recorded.known.shape[2])
-    cut = lambda x: np.asarray(x)[row, :, :depth]
-    ours = Levels(*(np.asarray(x)[:, :, :depth] for x in picked(event)))
-    known = cut(recorded.known)
-    spare = np.maximum(ours.orders - 1, 0) if recorded.rounded_up else 0
-    excess = ours.size.astype(np.int64) - cut(recorded.l2.size)
-    counted = recorded.orders is None or (ours.orders == cut(recorded.orders))
-    return Agreement(
-        event=event,
-        row=row,
-        known=known,
-        price=~known | (ours.price == cut(recorded.l2.price)),
-        size=~known | ((excess >= 0) & (excess <= spare)),
-        orders=~known | counted,
-    )
 
 
 def _counted(status: np.ndarray) -> dict[Status, int]:
