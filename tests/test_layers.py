@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "convert": {"config", "errors", "types"},
     "tokens": {"book", "clock", "config", "convert", "errors", "types"},
     "models": {"config", "convert", "errors", "tokens", "types"},
-    "agents": {"book", "clock", "config", "models", "tokens", "types"},
+    "agents": {"book", "clock", "config", "errors", "models", "tokens", "types"},
     "sim": {"agents", "book", "clock", "config", "devices", "tokens", "types"},
     "data": {"book", "config", "errors", "files", "types"},
     "train": {
