@@ -142,13 +142,40 @@ def read_l3(
         number or off the grid, or what `jaxmars.data.validate` refuses.
     """
     rows = l3_table(*open_table(table), columns)
-    return l3_data(rows, columns, resting=resting, tick=tick, venue=venue)[0]
+    return columns_data(rows, columns, resting=resting, tick=tick, venue=venue)[0]
+
+
+def columns_data(
+    rows: L3Table, columns: L3Columns, *, resting: bool, tick: int | None, venue: str
+) -> tuple[L3Data, np.ndarray]:
+    """`l3_data` of a table that was read with these columns."""
+    return l3_data(
+        rows,
+        resting=resting,
+        tick=tick,
+        venue=venue,
+        price_scale=columns.price_scale,
+        size_scale=columns.size_scale,
+        late_rows=columns.late_rows,
+    )
 
 
 def l3_data(
-    table: L3Table, columns: L3Columns, *, resting: bool, tick: int | None, venue: str
+    table: L3Table,
+    *,
+    resting: bool,
+    tick: int | None,
+    venue: str,
+    price_scale: int = 1,
+    size_scale: int = 1,
+    late_rows: bool = False,
 ) -> tuple[L3Data, np.ndarray]:
     """`read_l3` from the rows in integers, for the readers of single venues.
+
+    Args:
+      table: the rows.
+      resting, tick, venue: as in `read_l3`.
+      price_scale, size_scale, late_rows: as in `L3Columns`.
 
     Returns:
       The record; and the last event at or before each row, `[rows]` int64, -1 before any.
@@ -158,7 +185,7 @@ def l3_data(
         expected = "one that says what it takes out, as trades are not in the table"
         refuse(table.origin, unclear, "action", _names(table.action), expected)
     tick = _tick(table, tick)
-    row, kind, side, price, size, recorded_id = _events(table, columns.late_rows).T
+    row, kind, side, price, size, recorded_id = _events(table, late_rows).T
     ids, order_id = _small_ids(recorded_id)
     origin = Origin(table.origin.source, table.origin.row[row])
     refuse(origin, size > MAX_SIZE, "size", size, f"at most {MAX_SIZE} size units")
@@ -174,8 +201,8 @@ def l3_data(
         recorded=None,
         start=None,
         tick=tick,
-        price_scale=columns.price_scale,
-        size_scale=columns.size_scale,
+        price_scale=price_scale,
+        size_scale=size_scale,
         ids=ids,
         resting=resting,
     )

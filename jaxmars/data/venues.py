@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxmars.data.l3 import Action, L3Columns, L3Table, l3_data, l3_table
+from jaxmars.data.l3 import Action, L3Columns, L3Table, columns_data, l3_table
 from jaxmars.data.lobster import NANOS, host_l2, read_bytes
 from jaxmars.data.orderflow import NO_CHECK, L3Data, Recorded, TradeReports, host_time
 from jaxmars.data.tables import open_table, require_columns, stamps, units
@@ -89,7 +89,7 @@ def read_databento_mbo(
     """
     frame, origin = open_table(mbo_csv)
     table = l3_table(frame, origin, DATABENTO)
-    data, last = l3_data(table, DATABENTO, resting=True, tick=None, venue="Databento")
+    data, last = columns_data(table, DATABENTO, resting=True, tick=None, venue="Databento")
     if mbp_csv is None:
         return data
     books, books_origin = open_table(mbp_csv)
@@ -126,7 +126,7 @@ def read_bitstamp(
     require_columns(frame, origin, [columns.size])
     coins = np.asarray(pd.to_numeric(frame[columns.size], errors="coerce")) / _SATOSHI
     table = l3_table(frame.assign(**{columns.size: coins}), origin, columns)
-    data, last = l3_data(table, columns, resting=True, tick=1, venue="Bitstamp")
+    data, last = columns_data(table, columns, resting=True, tick=1, venue="Bitstamp")
     if log is None:
         return data
     lines = _bitstamp_log(pathlib.Path(log))
