@@ -10,7 +10,7 @@ from jaxmars.agents.base import Agent, AgentState, MarketView, Request
 from jaxmars.book import Account, Book, account_row, empty_accounts, l2_snapshot, price_band
 from jaxmars.config import MarketConfig
 from jaxmars.sim import requests as lines
-from jaxmars.sim.flight import Delay, Flight, empty_flight, no_delay
+from jaxmars.sim.flight import Delay, empty_flight, no_delay
 from jaxmars.types import L2, Band, Params, Time
 
 FIRST_ORDER_ID = 1_000_000_000  # the release numbers generated orders from here; so do we, or after
@@ -33,7 +33,7 @@ class MarketState(NamedTuple):
     order_id: jax.Array  # [] int32, id of the next order
     pending: Request  # [k] requests being carried out; kind NONE where there is none
     actor: jax.Array  # [] int32, agent the pending requests belong to
-    flight: Flight  # requests under way
+    flight: Any  # Flight: requests under way; None if `max_in_flight` of the market is 0
     delay: Delay  # [agents] latency
     wake: Time  # [agents] when each agent looks at the market next
     queued: jax.Array  # [agents] int32, step at which that was queued
@@ -111,7 +111,7 @@ def init_market(
         order_id=jnp.maximum(FIRST_ORDER_ID, book.order_id.max() + 1),
         pending=lines.nothing_pending(batch),
         actor=zero,
-        flight=empty_flight(cfg.max_in_flight, batch),
+        flight=empty_flight(cfg.max_in_flight, batch) if cfg.max_in_flight else None,
         delay=delay,
         wake=jax.tree.map(lambda *x: jnp.stack(x), *wakes),
         queued=jnp.zeros(len(agents), jnp.int32),
