@@ -279,6 +279,7 @@ class _Desk:
             price_scale=PRICE_UNITS_PER_CURRENCY,
             size_scale=1,
             ids=ids,
+            resting=False,
         )
         return ContinuousDay(l3, np.ascontiguousarray(origin), np.ascontiguousarray(row))
 
