@@ -16,6 +16,7 @@ from jaxmars.types import Kind, Side
 
 MAX_SIZE = 2**31 - 1
 
+_MAX_SHOWN = 40  # characters of a cell quoted in an error
 _PRICED = (Kind.LIMIT, Kind.IOC, Kind.FOK, Kind.POST_ONLY)  # kinds that have a limit price
 _KINDS = (Kind.NONE, Kind.MARKET, Kind.CANCEL, *_PRICED)
 
@@ -36,8 +37,10 @@ def refuse(origin: Origin, bad: np.ndarray, name: str, value: Any, expected: str
     """Raises for the first row where `bad` `[rows]` holds; `value` has one entry per row."""
     if np.any(bad):
         at = int(np.argmax(bad))
+        found = value[at]
+        shown = repr(found[:_MAX_SHOWN]) if isinstance(found, str) else found
         raise InputError(
-            f"{origin.source}: row {origin.row[at]}: {name} is {value[at]}, expected {expected}"
+            f"{origin.source}: row {origin.row[at]}: {name} is {shown}, expected {expected}"
         )
 
 
