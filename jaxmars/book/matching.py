@@ -257,6 +257,8 @@ def _decide(
             Status.UNKNOWN_ORDER: cancel & ~has_slot,
             Status.BAD_SIZE: cancel & has_slot & (order.size > size),
             Status.DUPLICATE_ID: new & seen.taken,
+        },
+        {
             Status.NOT_FILLED: fok & short,
             Status.WOULD_TRADE: post & (seen.available > 0),
             Status.SELF_TRADE: met & ~(fok & short) if stop is None else jnp.zeros((), bool),

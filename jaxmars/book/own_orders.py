@@ -34,11 +34,13 @@ def first_own(book: Book, order: Order, collecting: bool | jax.Array) -> jax.Arr
 def without_own(book: Book, order: Order, collecting: bool | jax.Array) -> tuple[Book, jax.Array]:
     """The book without the orders an order would meet of its own agent, and their shares.
 
-    One turn of the loop per such order: taking one out brings the next ones nearer.
+    One turn of the loop per such order: taking one out brings the next ones nearer. An order whose
+    id already rests takes nothing out: it will be rejected.
     """
+    duplicate = ((book.size > 0) & (book.order_id == order.order_id)).any()
 
     def meets(carry: tuple[Book, jax.Array]) -> jax.Array:
-        return first_own(carry[0], order, collecting) < order.size
+        return ~duplicate & (first_own(carry[0], order, collecting) < order.size)
 
     def take_out(carry: tuple[Book, jax.Array]) -> tuple[Book, jax.Array]:
         book, taken = carry

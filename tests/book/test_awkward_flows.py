@@ -13,6 +13,7 @@ from oracles.book_differential import (
     BAD_PRICES,
     BAD_SIDES,
     BAD_SIZES,
+    NEW_KINDS,
     Record,
     as_rows,
     compiled_outputs,
@@ -28,7 +29,7 @@ NOTHING = (Kind.NONE, 0, 0, 0, 0, 0)  # pads short flows, so that one compiled s
 HUGE = (2**30, 2**31 - 2, 2**31 - 1)
 
 usual = {
-    "kind": st.sampled_from((Kind.LIMIT, Kind.LIMIT, Kind.LIMIT, Kind.CANCEL, Kind.MARKET)),
+    "kind": st.sampled_from((Kind.LIMIT, Kind.LIMIT, Kind.LIMIT, Kind.CANCEL, *NEW_KINDS)),
     "side": st.sampled_from((0, 1)),
     "price": st.integers(1, 4),
     "size": st.integers(1, 6),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles.book_desk import Desk, is_sound
-from oracles.book_differential import MIXES, compiled_outputs, drawn_flow
+from oracles.book_differential import MIXES, NEW_KINDS, compiled_outputs, drawn_flow
 
 from jaxmars.book import Book, invariants
 from jaxmars.types import Kind, Side, Status
@@ -90,10 +90,13 @@ def test_shares_are_conserved(mix_name: str) -> None:
     real = ~rejected & np.isin(side, list(Side))
     step = np.arange(len(rows))
     own, opposite = change[step, side * real], change[step, 1 - side * real]
-    new = real & ((kind == Kind.LIMIT) | (kind == Kind.MARKET))
+    new = real & np.isin(kind, NEW_KINDS)
     np.testing.assert_array_equal(opposite[new], -filled[new])
-    rested, dropped = own[new], np.where(kind == Kind.MARKET, size - filled, 0)[new]
-    assert (rested >= 0).all() and not rested[kind[new] == Kind.MARKET].any()
+    resting = np.isin(kind, (Kind.LIMIT, Kind.POST_ONLY))
+    rested, dropped = own[new], np.where(resting, 0, size - filled)[new]
+    assert (rested >= 0).all() and not rested[~resting[new]].any()
+    np.testing.assert_array_equal(filled[new & (kind == Kind.FOK)], size[new & (kind == Kind.FOK)])
+    assert not filled[kind == Kind.POST_ONLY].any()
     np.testing.assert_array_equal(size[new], (filled[new] + rested + dropped))
     cancels = real & (kind == Kind.CANCEL)
     np.testing.assert_array_equal(own[cancels], -cancelled[cancels])

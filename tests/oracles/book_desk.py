@@ -16,7 +16,9 @@ def compiled_apply(max_trades: int):
     return jax.jit(functools.partial(apply_order, max_trades=max_trades))
 
 
+compiled_collect = jax.jit(functools.partial(apply_order, collecting=True))
 is_sound = jax.jit(invariants)
+is_sound_if_crossed = jax.jit(functools.partial(invariants, crossed_allowed=True))
 
 
 class Desk:
@@ -33,6 +35,15 @@ class Desk:
         order = make_order(kind, side, price, size, order_id, agent_id)
         self.book, fills = compiled_apply(self.max_trades)(self.book, order)
         assert bool(is_sound(self.book))
+        return jax.tree.map(np.asarray, fills)
+
+    def collect(
+        self, kind: int, side: int, price: int, size: int, order_id: int, agent_id: int = 0
+    ) -> Fills:
+        """Takes one order for a call auction; the book may be crossed after it."""
+        order = make_order(kind, side, price, size, order_id, agent_id)
+        self.book, fills = compiled_collect(self.book, order)
+        assert bool(is_sound_if_crossed(self.book))
         return jax.tree.map(np.asarray, fills)
 
     def limit(self, side: int, price: int, size: int, order_id: int, agent_id: int = 0) -> Fills:
