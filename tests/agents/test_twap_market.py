@@ -1,5 +1,6 @@
 """TWAP agents in whole markets: what they did, replayed wake-up by wake-up by the plain version."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxmars.agents.twap import TwapParams, twap_agent, twap_params
 from jaxmars.book import init_book, invariants
 from jaxmars.config import MarketConfig
 from jaxmars.sim import MarketState, init_market, record
+from jaxmars.sim.flight import make_delay
 from jaxmars.types import Event, Kind, Side, Status
 
 CFG = MarketConfig(slots=256)
@@ -204,3 +206,35 @@ def test_a_batch_is_carried_out_back_to_back(runs: list[Run]) -> None:
             assert (np.diff(rows) == 1).all()
             longest = max(longest, len(rows))
     assert longest > 1
+
+
+def test_with_latency_it_keeps_its_schedule_and_its_orders_arrive_late() -> None:
+    """1 s each way and half a second of thought: decided at W - 1 s, executed at W + 1.5 s."""
+    slow = dataclasses.replace(CFG, max_in_flight=4)
+    task = dataclasses.replace(TASKS[0], target=1_000)
+    params = (NOISE_PARAMS, params_of(task))
+
+    def one(key: jax.Array) -> tuple[MarketState, Event]:
+        market = init_market(
+            key,
+            params,
+            init_book(slow.slots),
+            clock.make_time(OPEN),
+            clock.make_time(END),
+            jnp.int32(0),
+            (None, None),
+            agents=AGENTS,
+            cfg=slow,
+            delay=make_delay([0, 1], [0, 0.5]),
+        )
+        market, (event, _) = record(key, market, params, agents=AGENTS, cfg=slow, num_events=EVENTS)
+        return market, event
+
+    market, event = jax.tree.map(np.asarray, quick_jit(one)(jax.random.key(5)))
+    sent = (event.agent_id == TWAP) & (event.kind != Kind.NONE)
+    late = np.unique(seconds(event)[sent]) - BEGIN - 1.5
+    cycle = task.passive_seconds + task.idle_seconds
+    assert set(late % cycle) <= {0, task.passive_seconds}
+    assert len(late) >= 4
+    assert late.max() <= TOTAL
+    assert 900 <= market.accounts.bought[TWAP] <= 1_000 + oracle.LOT
