@@ -271,11 +271,11 @@ def _bitstamp_units(
     per_entry = int(np.prod(cells.shape[2:]))
     origin = Origin(str(path), np.repeat(np.asarray(line, np.int64), per_entry))
     everywhere = np.ones(len(origin.row), bool)
-    scales = {"price": columns.price_scale, "size": columns.size_scale}
+    grids = (("price", columns.price_scale, False), ("size", columns.size_scale, columns.round_up))
     whole = []
-    for (name, scale), values in zip(scales.items(), cells, strict=True):
+    for (name, scale, round_up), values in zip(grids, cells, strict=True):
         found = pd.Series(values.reshape(-1), name=name)
-        number = units(origin, found, scale, everywhere, columns.round_up)
+        number = units(origin, found, scale, everywhere, round_up)
         refuse(origin, (number < 0) | (number > MAX_SIZE), name, number, f"0 to {MAX_SIZE} units")
         whole.append(number.astype(np.int32).reshape(values.shape))
     return whole
