@@ -1,7 +1,9 @@
-"""Sends a million random messages to the compiled book and to the oracle.
+"""Sends a million random messages to the compiled exchange and to the oracle.
 
-Every book, fill, trade record, snapshot, mid price, spread and status must be equal after every
-message. Exits with 1 at the first difference and prints the message that caused it.
+Half go to the book alone (`apply_order`), half are trading days: rules, self-trade policies, call
+auctions and accounts. Every book, fill, trade record, snapshot, mid price, spread, account and
+status must be equal after every message. Exits with 1 at the first difference and prints the
+message that caused it.
 
   python scripts/check_book.py                  # about 1.2 million messages, a few minutes
   python scripts/check_book.py --messages 20000 # a quick look
@@ -11,7 +13,8 @@ import argparse
 import pathlib
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +30,17 @@ from oracles.book_differential import (  # pyright: ignore[reportMissingImports]
     expected_record,
     first_difference,
 )
+from oracles.exchange_differential import (  # pyright: ignore[reportMissingImports]
+    RULES,
+    DayRecord,
+    drawn_day,
+    expected_day,
+    played_day,
+)
 
 CAPACITIES = (2, 8, 32, 128)
+DAY_MIXES = ("kinds", "faulty", "huge", "crowded")
+DAY_CAPACITIES = (4, 16)
 MAX_TRADES = 4
 LEVELS = 10
 BOOKS = 8  # flows run side by side
@@ -48,29 +60,73 @@ class Tally(NamedTuple):
     seconds: float
 
 
-def check(mix_name: str, capacity: int, rounds: int, seed: int) -> Tally:
-    """Runs `rounds` batches of flows; exits the program at the first difference."""
+Flows = tuple[np.ndarray, Any, np.ndarray]  # rows, record, invariants; leading axis of books
+
+
+def check(
+    name: str,
+    rounds: int,
+    seed: int,
+    play: Callable[[Sequence[int]], Flows],
+    expect: Callable[[np.ndarray], Any],
+) -> Tally:
+    """Runs `rounds` batches of flows; exits the program at the first difference.
+
+    Args:
+      name: printed with a difference.
+      rounds: batches of `BOOKS` flows.
+      seed: of the first flow.
+      play: draws the flows of some seeds and sends them to the compiled exchange.
+      expect: what the oracle makes of one flow.
+    """
     started = time.perf_counter()
     sums, deepest = np.zeros(5, np.int64), 0
     for batch in range(rounds):
         seeds = [seed + batch * BOOKS + book for book in range(BOOKS)]
-        rows = np.stack([drawn_flow(s, MIXES[mix_name], capacity, LENGTH)[0] for s in seeds])
-        record, sound = compiled_record(compiled_outputs(capacity, MAX_TRADES, LEVELS)(rows))
+        rows, record, sound = play(seeds)
         for book in range(BOOKS):
-            expected = expected_record(rows[book], capacity, MAX_TRADES, LEVELS)
-            ours = Record(*(x[book] for x in record))
-            difference = first_difference(rows[book], ours, expected)
+            ours = type(record)(*(x[book] for x in record))
+            difference = first_difference(rows[book], ours, expect(rows[book]))
             if difference is None and not sound[book].all():
                 at = int(np.argmin(sound[book]))
                 difference = f"message {at}: {describe_message(rows[book][at])}\nbook not sound"
             if difference is not None:
-                print(f"DIFFERENCE: mix {mix_name}, capacity {capacity}, seed {seeds[book]}")
+                print(f"DIFFERENCE: {name}, seed {seeds[book]}")
                 sys.exit(f"{difference}")
         sums += counts(record.fills)
         deepest = max(deepest, int((record.orders[..., 1] > 0).sum(-1).max()))
     messages, fills, multi_level, cancels, rejected = sums.tolist()
     seconds = time.perf_counter() - started
     return Tally(messages, fills, multi_level, cancels, rejected, deepest, seconds)
+
+
+def check_book(mix: str, capacity: int, rounds: int, seed: int) -> Tally:
+    """Messages of one mix to the book alone."""
+
+    def play(seeds: Sequence[int]) -> Flows:
+        rows = np.stack([drawn_flow(s, MIXES[mix], capacity, LENGTH)[0] for s in seeds])
+        record, sound = compiled_record(compiled_outputs(capacity, MAX_TRADES, LEVELS)(rows))
+        return rows, record, sound
+
+    def expect(rows: np.ndarray) -> Record:
+        return expected_record(rows, capacity, MAX_TRADES, LEVELS)
+
+    return check(f"mix {mix}, capacity {capacity}", rounds, seed, play, expect)
+
+
+def check_days(name: str, mix: str, capacity: int, rounds: int, seed: int) -> Tally:
+    """Trading days of one mix under one set of rules."""
+    rules = RULES[name]
+
+    def play(seeds: Sequence[int]) -> Flows:
+        rows = np.stack([drawn_day(s, MIXES[mix], rules, capacity, LENGTH) for s in seeds])
+        return rows, *played_day(rows, rules, capacity)
+
+    def expect(rows: np.ndarray) -> DayRecord:
+        return expected_day(rows, rules, capacity)
+
+    title = f"rules {name}, mix {mix}, capacity {capacity}"
+    return check(title, rounds, seed, play, expect)
 
 
 def counts(fills: np.ndarray) -> np.ndarray:
@@ -86,17 +142,23 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=TOTAL, help="messages in all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first flow")
     args = parser.parse_args()
-    cases = [(mix, capacity) for mix in MIXES for capacity in CAPACITIES]
-    rounds = max(1, round(args.messages / (len(cases) * BOOKS * LENGTH)))
+    books = [(mix, capacity) for mix in MIXES for capacity in CAPACITIES]
+    days = [(name, mix, c) for name in RULES for mix in DAY_MIXES for c in DAY_CAPACITIES]
+    rounds = lambda cases: max(1, round(args.messages / 2 / (len(cases) * BOOKS * LENGTH)))
     heads = ("messages", "fills", "multi-level", "cancels", "rejected", "deepest", "seconds")
-    print(f"{'mix':8} {'capacity':>8} " + " ".join(f"{head:>11}" for head in heads))
-    rows = []
-    for number, (mix, capacity) in enumerate(cases):
-        row = check(mix, capacity, rounds, args.seed + number * rounds * BOOKS)
-        rows.append(row)
-        print(f"{mix:8} {capacity:8} " + " ".join(f"{value:11,.0f}" for value in row), flush=True)
-    checked = sum(row.messages for row in rows)
-    print(f"no difference in {checked:,} messages, {sum(row.seconds for row in rows):.0f} s")
+    print(f"{'rules':15} {'mix':8} {'capacity':>8} " + " ".join(f"{head:>11}" for head in heads))
+    checked, seconds, seed = 0, 0.0, args.seed
+    for case in [("", *book) for book in books] + days:
+        name, mix, capacity = case
+        num = rounds(days if name else books)
+        if name:
+            row = check_days(name, mix, capacity, num, seed)
+        else:
+            row = check_book(mix, capacity, num, seed)
+        checked, seconds, seed = checked + row.messages, seconds + row.seconds, seed + num * BOOKS
+        cells = " ".join(f"{value:11,.0f}" for value in row)
+        print(f"{name:15} {mix:8} {capacity:8} {cells}", flush=True)
+    print(f"no difference in {checked:,} messages, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import functools
 import random
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ def compiled_uncross(max_trades: int):
     return jax.jit(functools.partial(uncross, max_trades=max_trades))
 
 
-def collected(orders: list[Order], slots: int = 8) -> Desk:
+def collected(orders: Sequence[Order], slots: int = 8) -> Desk:
     """A desk whose orders have been collected; ids count from 1, owners too."""
     desk = Desk(slots)
     for number, (side, price, size) in enumerate(orders, start=1):
@@ -100,7 +101,7 @@ def test_smaller_imbalance_beats_the_nearest_price() -> None:
         [(BUY, 99, 10), (SELL, 100, 10)],
     ],
 )
-def test_nothing_trades(orders: list[Order]) -> None:
+def test_nothing_trades(orders: Sequence[Order]) -> None:
     desk = collected(orders)
     before = desk.snapshot()
     fills = end(desk, reference=100)
@@ -147,13 +148,13 @@ def random_orders(seed: int, highest: int, largest: int) -> list[Order]:
     ]
 
 
-def as_books(flows: list[list[Order]], slots: int) -> Book:
+def as_books(flows: Sequence[Sequence[Order]], slots: int) -> Book:
     padded = np.zeros((len(flows), 3, slots), np.int32)
     for number, orders in enumerate(flows):
         for place, order in enumerate(orders):
             padded[number, :, place] = order
     ids = jnp.arange(slots, dtype=jnp.int32)
-    make = lambda rows: book_from_orders(slots, *rows, ids, ids)
+    make = lambda rows: book_from_orders(slots, rows[0], rows[1], rows[2], ids, ids)
     return jax.jit(jax.vmap(make))(padded)
 
 
