@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxmars.types import Time
 
@@ -9,7 +10,7 @@ NANOS = 1_000_000_000
 NEVER_SEC = 2**31 - 1
 
 
-def make_time(sec: int | jax.Array, nsec: int | jax.Array = 0) -> Time:
+def make_time(sec: ArrayLike, nsec: ArrayLike = 0) -> Time:
     """A `Time` of int32 arrays."""
     return Time(jnp.asarray(sec, jnp.int32), jnp.asarray(nsec, jnp.int32))
 

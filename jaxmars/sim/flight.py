@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxmars import clock
 from jaxmars.agents.base import Request
@@ -39,24 +41,20 @@ def no_delay(num: int) -> Delay:
     return Delay(Time(zero, zero), Time(zero, zero))
 
 
-def make_delay(communication: list[float], computation: list[float]) -> Delay:
-    """Latency from seconds, one entry per agent; exact to the nanosecond.
+def make_delay(communication: ArrayLike, computation: ArrayLike) -> Delay:
+    """Latency from seconds, exact to the nanosecond: of one agent `[]`, or of several `[agents]`.
 
     Raises:
-      ValueError: a delay is negative, or the lists differ in length.
+      ValueError: a delay is negative.
     """
-    if len(communication) != len(computation) or min([*communication, *computation]) < 0:
-        raise ValueError(
-            "expected one communication and one computation delay per agent, none negative, got "
-            f"{communication} and {computation}"
-        )
 
-    def pair(seconds: list[float]) -> Time:
-        nanoseconds = [round(x * clock.NANOS) for x in seconds]
-        sec, nsec = zip(*(divmod(x, clock.NANOS) for x in nanoseconds), strict=True)
-        return Time(jnp.array(sec, jnp.int32), jnp.array(nsec, jnp.int32))
+    def pair(name: str, seconds: ArrayLike) -> Time:
+        if not (np.asarray(seconds) >= 0).all():
+            raise ValueError(f"a {name} delay must not be negative, got {seconds} seconds")
+        nanoseconds = np.round(np.asarray(seconds, np.float64) * clock.NANOS).astype(np.int64)
+        return clock.make_time(nanoseconds // clock.NANOS, nanoseconds % clock.NANOS)
 
-    return Delay(pair(communication), pair(computation))
+    return Delay(pair("communication", communication), pair("computation", computation))
 
 
 def empty_flight(places: int, batch: int) -> Flight:

@@ -50,6 +50,7 @@ class Finished(NamedTuple):
     events: Trajectory  # numpy, [events]; events of kind NONE and without status are left out
     status: int  # bits of Status
     steps: int  # steps taken, NONE events included
+    book: Book  # at the end, numpy
     accounts: Account  # [agents], at the end
     record: Any  # what the recorder made of the events
 
@@ -121,16 +122,16 @@ class _Lane:
         """Adds the events of a segment, after which the device counts `steps`; what exceeds the
         budget is dropped, so that nothing depends on how long segments are."""
         room = budget - self.steps
-        self.parts.append(_real(jax.tree.map(lambda x: x[:room], events)))
+        self.parts.append(real_events(jax.tree.map(lambda x: x[:room], events)))
         self.steps = min(steps, budget)
 
-    def finish(self, number: int, budget: int, accounts: Account, record: Any) -> Finished:
+    def finish(self, number: int, budget: int, kept: tuple[Book, Account, Any]) -> Finished:
         """The trajectory of that number; the lane is free again."""
         whole = jax.tree.map(lambda *x: np.concatenate(x), *self.parts)
         bits = int(np.bitwise_or.reduce(whole.status, initial=0))
         if self.steps == budget:
             bits |= int(Status.EVENT_BUDGET)
-        finished = Finished(number, whole, bits, self.steps, accounts, record)
+        finished = Finished(number, whole, bits, self.steps, *kept)
         self.index, self.parts, self.steps = -1, [], 0
         return finished
 
@@ -191,7 +192,7 @@ def run_lanes(
             compile_seconds = time.perf_counter() - began
         markets, events = compiled(keys, markets, params)
         done, steps, kept, events = jax.device_get(
-            (markets.done, markets.step, (markets.accounts, markets.record), events)
+            (markets.done, markets.step, (markets.book, markets.accounts, markets.record), events)
         )
         for i, lane in enumerate(lanes):
             if lane.index < 0:
@@ -201,12 +202,12 @@ def run_lanes(
             if done[i] or lane.steps == cfg.max_events:
                 finished += 1
                 mine = jax.tree.map(lambda x, i=i: x[i], kept)
-                yield lane.finish(int(indices[lane.index]), cfg.max_events, *mine)
+                yield lane.finish(int(indices[lane.index]), cfg.max_events, mine)
         seconds = time.perf_counter() - began - compile_seconds
         watch(Pace(finished, len(indices), events_seen, seconds, compile_seconds))
 
 
-def _real(events: Trajectory) -> Trajectory:
+def real_events(events: Trajectory) -> Trajectory:
     """Events in which something happened: an order, or trouble."""
     keep = (events.kind != Kind.NONE) | (events.status != 0)
     return jax.tree.map(lambda x: x[keep], events)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxmars.book import empty_accounts
+from jaxmars.book import empty_accounts, init_book
 from jaxmars.sim.lanes import Finished, Pace
 from jaxmars.tasks.forecast import BANDS, GRID_SECONDS, ForecastResult, crps, on_grid
 from jaxmars.tasks.forecast_files import summary
@@ -21,7 +21,7 @@ TROUBLE = Status.EVENT_BUDGET | Status.BAD_LOGITS
 
 def finished(number: int, status: int, steps: int) -> Finished:
     """A trajectory without events."""
-    return Finished(number, NO_EVENTS, status, steps, empty_accounts(0), ())
+    return Finished(number, NO_EVENTS, status, steps, init_book(1), empty_accounts(0), ())
 
 
 def some_result(minutes: int, seed: int = 0, with_truth: bool = True) -> ForecastResult:

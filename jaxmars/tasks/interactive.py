@@ -1,0 +1,381 @@
+"""A market to trade in by hand: look, send, cancel, let time pass, fork, save.
+
+    market = Market(start, agents, params, cfg, seed=1)
+    market.advance_to("10:00:00")
+    receipt = market.submit(Kind.LIMIT, Side.BUY, size=300, price=19.98)
+    market.advance(60)
+    market.cancel(receipt.order_id)
+    futures = market.futures(128, seconds=300)
+
+You are one more agent, with the next free id, an account and, if you like, latency. The others are
+whatever agents the market was made with.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxmars import clock
+from jaxmars.agents.base import Agent, Ask, Request, make_request
+from jaxmars.agents.manual import ManualState, manual_agent
+from jaxmars.book import (
+    Account,
+    account_row,
+    cash,
+    empty_accounts,
+    holdings,
+    resting_orders,
+    tradable,
+    wide_from_int,
+    wide_to_int,
+)
+from jaxmars.clock_text import clock_text, parse_clock
+from jaxmars.config import MarketConfig, SimConfig
+from jaxmars.errors import InputError
+from jaxmars.sim.flight import Delay, no_delay
+from jaxmars.sim.lanes import Finished, Start, trajectory_keys
+from jaxmars.sim.run import run_until
+from jaxmars.sim.state import MarketState, init_market
+from jaxmars.tasks.market_file import load_market, save_market
+from jaxmars.tasks.simulate_tables import Labels, event_frame, fill_frame
+from jaxmars.types import Event, Kind, Params, Side, describe
+
+FIRST_OWN_ID = 2_000_000_000  # your orders are numbered from here, apart from everybody else's
+YOU = "you"
+NEXT = -1  # queued before every wake-up of its moment
+FORK_DRAWS = 2**32 - 2  # folded into a key where steps fold in their number
+MAX_SHARES = 2**31 - 1
+MAX_FUTURES = 1_000_000
+GRID = 1e-6  # ticks a price may lie off the grid
+
+
+class Receipt(NamedTuple):
+    """What became of something you sent, up to now."""
+
+    order_id: int
+    filled: int  # shares
+    price: float  # average of them in currency, nan without any
+    trouble: tuple[str, ...]  # one sentence per status bit
+
+
+class Market:
+    """One trajectory in your hands. Times are seconds or "HH:MM:SS", prices currency.
+
+    With the same start, agents, seed and actions everything repeats. Results of a model with an
+    anchored context also depend on where you stop, because a context is anchored anew whenever time
+    starts to run.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        agents: tuple[Agent, ...],
+        params: tuple[Params, ...],
+        cfg: SimConfig,
+        *,
+        seed: int = 0,
+        cash: float = 0.0,
+        shares: int = 0,
+        latency: Delay | None = None,
+    ) -> None:
+        """Opens the market.
+
+        Args:
+          start: one start (no leading axis); its `end` is not read. Accounts and delays are those
+            of `agents`, without you.
+          agents: the others, ids 0, 1, …
+          params: theirs.
+          cfg: instrument and steps per compiled call.
+          seed: of everything random.
+          cash: yours, currency.
+          shares: yours.
+          latency: yours, unbatched; needs `cfg.market.max_in_flight`.
+        """
+        self._agents = (*agents, manual_agent())
+        self._params = (*params, None)
+        self._cfg = cfg
+        self._you = len(agents)
+        self._sent = 0
+        self._events: list[Event] = []
+        self._key = trajectory_keys(seed, np.zeros(1, int))[0]
+        money = round(cash / cfg.market.tick_size)
+        others = empty_accounts(self._you) if start.accounts is None else start.accounts
+        mine = empty_accounts(1)._replace(
+            cash=wide_from_int(np.array([money])), shares=jnp.array([shares], jnp.int32)
+        )
+        delay = start.delay
+        if latency is not None:
+            before = no_delay(self._you) if delay is None else delay
+            delay = jax.tree.map(lambda x, y: jnp.append(x, y), before, latency)
+        elif delay is not None:
+            delay = jax.tree.map(lambda x: jnp.append(x, 0), delay)
+        self._state = init_market(
+            self._key,
+            self._params,
+            start.book,
+            start.time,
+            start.end,
+            start.last_price,
+            (*start.memories, None),
+            agents=self._agents,
+            cfg=cfg.market,
+            accounts=jax.tree.map(lambda x, y: jnp.concatenate([x, y]), others, mine),
+            delay=delay,
+            reference=0 if start.reference is None else start.reference,
+        )
+        self._run(start.time)
+
+    @property
+    def config(self) -> MarketConfig:
+        """The instrument."""
+        return self._cfg.market
+
+    @property
+    def state(self) -> MarketState:
+        """Everything, on the device."""
+        return self._state
+
+    @property
+    def seconds(self) -> float:
+        """Now, seconds since midnight."""
+        time = self._state.end
+        return int(time.sec) + int(time.nsec) / clock.NANOS
+
+    @property
+    def account(self) -> dict[str, float]:
+        """Your cash and shares: owned, and not bound by your resting orders."""
+        mine = account_row(self._state.accounts, self._you)
+        free_cash, free_shares = tradable(mine, self._state.book, self._you)
+        money = lambda wide: float(wide_to_int(wide)) * self.config.tick_size
+        return {
+            "cash": money(cash(mine)),
+            "shares": int(holdings(mine)),
+            "tradable_cash": money(free_cash),
+            "tradable_shares": int(free_shares),
+            "bought": int(mine.bought),
+            "sold": int(mine.sold),
+        }
+
+    def book(self) -> pd.DataFrame:
+        """The best levels, one row per level: bid size, bid, ask, ask size."""
+        price, size = (np.asarray(x) for x in self._state.l2)
+        shown = np.where(size > 0, self._labels().price(price), np.nan)
+        return pd.DataFrame(
+            {
+                "bid_size": size[Side.BUY],
+                "bid": shown[Side.BUY],
+                "ask": shown[Side.SELL],
+                "ask_size": size[Side.SELL],
+            }
+        )
+
+    def orders(self) -> pd.DataFrame:
+        """Your resting orders, in the order each side would trade."""
+        book = jax.tree.map(np.asarray, self._state.book)
+        rows = [
+            (o.side.name, o.price * self.config.tick_size, o.size, o.order_id)
+            for side in Side
+            for o in resting_orders(book, side)
+            if o.agent_id == self._you
+        ]
+        return pd.DataFrame(rows, columns=pd.Index(["side", "price", "size", "order_id"]))
+
+    def events(self) -> pd.DataFrame:
+        """Everything that has happened, one row per event."""
+        return event_frame(self._so_far(), self._labels())
+
+    def fills(self) -> pd.DataFrame:
+        """Your fills: one row per trade of yours.
+
+        Raises:
+          InputError: the market records no trades (`cfg.market.max_trades` is 0).
+        """
+        if not self.config.max_trades:
+            raise InputError(
+                "this market records no trades, expected max_trades of its configuration above 0"
+            )
+        frame = fill_frame(self._so_far(), self._labels())
+        return frame.loc[frame["agent_id"] == self._you].reset_index(drop=True)
+
+    def advance(self, seconds: float) -> pd.DataFrame:
+        """Lets time pass; returns the events of it."""
+        if not seconds > 0:
+            raise InputError(f"cannot advance by {seconds} seconds, expected more than 0")
+        return self._run(clock.plus(self._state.end, clock.make_time(*_pair(seconds))))
+
+    def advance_to(self, time: str | float) -> pd.DataFrame:
+        """Lets time pass until a moment, "HH:MM:SS" or seconds since midnight."""
+        try:
+            moment = parse_clock(time) if isinstance(time, str) else _pair(time)
+        except ValueError as error:
+            raise InputError(f"cannot advance: {error}") from error
+        now = (int(self._state.end.sec), int(self._state.end.nsec))
+        if moment < now:
+            raise InputError(
+                f"cannot advance to {time}, expected a time not before now, {clock_text(*now)}"
+            )
+        return self._run(clock.make_time(*moment))
+
+    def submit(self, kind: Kind, side: Side, size: int, price: float | None = None) -> Receipt:
+        """Sends an order, which arrives at once or after your latency.
+
+        Args:
+          kind: LIMIT, MARKET, IOC, FOK or POST_ONLY.
+          side: BUY or SELL.
+          size: shares.
+          price: currency, on the grid of ticks; None for MARKET only.
+
+        Raises:
+          InputError: an order that is none.
+        """
+        if kind not in (Kind.LIMIT, Kind.MARKET, Kind.IOC, Kind.FOK, Kind.POST_ONLY):
+            raise InputError(f"{kind!r} is no kind of order to submit, expected LIMIT to POST_ONLY")
+        if (price is None) != (kind == Kind.MARKET):
+            raise InputError(
+                f"a {kind.name} order got the price {price}, expected "
+                + ("none" if kind == Kind.MARKET else "a number")
+            )
+        ticks = 0 if price is None else self._ticks(price)
+        order_id = FIRST_OWN_ID + self._sent
+        return self._send(make_request(kind, side, ticks, _shares(size), order_id), order_id)
+
+    def cancel(self, order_id: int, size: int | None = None) -> Receipt:
+        """Takes an order of yours out, or `size` shares of it."""
+        shares = MAX_SHARES if size is None else _shares(size)
+        return self._send(make_request(Ask.CANCEL_ORDER, 0, 0, shares, order_id), order_id)
+
+    def modify(self, order_id: int, price: float, size: int) -> Receipt:
+        """Changes an order of yours; fewer shares at the same price keep its place in the queue."""
+        request = make_request(Ask.MODIFY, 0, self._ticks(price), _shares(size), order_id)
+        return self._send(request, order_id)
+
+    def fork(self, seed: int) -> "Market":
+        """An independent copy whose future is drawn anew."""
+        twin = self.copy()
+        twin._key = jax.random.fold_in(jax.random.fold_in(self._key, FORK_DRAWS), seed)
+        return twin
+
+    def copy(self) -> "Market":
+        """An independent copy with the same future, as long as both are treated alike."""
+        twin = object.__new__(Market)
+        twin.__dict__ |= self.__dict__
+        twin._events = list(self._events)
+        return twin
+
+    def futures(self, num: int, seconds: float, seed: int = 0) -> list[Finished]:
+        """Runs `num` forks for some time, side by side; this market stays as it is.
+
+        Returns:
+          Trajectories with the events after now; `tasks.simulate_tables` makes tables of them.
+        """
+        if not 0 < num <= MAX_FUTURES or not seconds > 0:
+            raise InputError(
+                f"cannot run {num} futures of {seconds} seconds, expected 1 to {MAX_FUTURES} of "
+                "more than 0"
+            )
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(self._key, FORK_DRAWS), i))(
+            seed + jnp.arange(num, dtype=jnp.uint32)
+        )
+        until = clock.plus(self._state.end, clock.make_time(*_pair(seconds)))
+        starts = jax.tree.map(lambda x: jnp.broadcast_to(x, (num, *x.shape)), self._state)
+        states, events = run_until(
+            keys, starts, self._params, until, agents=self._agents, cfg=self._cfg
+        )
+        ends = jax.device_get(states)
+        return [
+            _finished(number, jax.tree.map(lambda x, i=number: x[i], ends), events[number])
+            for number in range(num)
+        ]
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes the market to one file, atomically."""
+        facts = {"sent": self._sent}
+        save_market(pathlib.Path(path), (self._state, self._key), self._history(), facts)
+
+    def restore(self, path: str | pathlib.Path) -> None:
+        """Puts back what `save` wrote, into a market made with the same agents and configuration.
+
+        Raises:
+          InputError: the file is no saved market, or one of other agents or another configuration.
+        """
+        kept, past, facts = load_market(
+            pathlib.Path(path), (self._state, self._key), self._history()
+        )
+        self._state, self._key = kept
+        self._sent, self._events = facts["sent"], [past]
+
+    def _run(self, until: Any) -> pd.DataFrame:
+        first = sum(len(part.kind) for part in self._events)
+        one = jax.tree.map(lambda x: x[None], (self._key, self._state))
+        state, events = run_until(*one, self._params, until, agents=self._agents, cfg=self._cfg)
+        self._state = jax.tree.map(lambda x: x[0], state)
+        self._events.append(events[0])
+        return self.events().iloc[first:]
+
+    def _send(self, request: Request, order_id: int) -> Receipt:
+        """Puts a request into your hands, wakes you, and lets this moment happen."""
+        state, you = self._state, self._you
+        now = state.end
+        mine = jnp.arange(you + 1) == you
+        agents = (*state.agents[:you], ManualState(request))
+        self._state = state._replace(
+            agents=agents,
+            wake=clock.choose(mine, now, state.wake),
+            queued=jnp.where(mine, NEXT, state.queued),
+        )
+        self._sent += 1
+        self._run(now)
+        events = self._events[-1]
+        own = (events.agent_id == you) & (events.order_id == order_id)
+        filled = int(events.filled[own].sum())
+        bits = int(np.bitwise_or.reduce(events.status[events.agent_id == you], initial=0))
+        before = jax.tree.map(np.asarray, account_row(state.accounts, you))
+        after = jax.tree.map(np.asarray, account_row(self._state.accounts, you))
+        return Receipt(order_id, filled, self._average(before, after, filled), (*describe(bits),))
+
+    def _average(self, before: Account, after: Account, filled: int) -> float:
+        """Average price of what an order traded at once."""
+        if not filled:
+            return float("nan")
+        paid = wide_to_int(after.paid) - wide_to_int(before.paid)
+        received = wide_to_int(after.received) - wide_to_int(before.received)
+        return float(paid + received) / filled * self.config.tick_size
+
+    def _ticks(self, price: float) -> int:
+        ticks = price / self.config.tick_size
+        if not np.isfinite(ticks) or abs(ticks - round(ticks)) > GRID or not 0 < ticks < 2**30:
+            raise InputError(
+                f"the price is {price}, expected a positive multiple of {self.config.tick_size}"
+            )
+        return round(ticks)
+
+    def _labels(self) -> Labels:
+        names = (*(f"agent {i}" for i in range(self._you)), YOU)
+        return Labels(names, ("agent",) * self._you + (YOU,), self.config.tick_size)
+
+    def _history(self) -> Event:
+        return jax.tree.map(lambda *x: np.concatenate(x), *self._events)
+
+    def _so_far(self) -> Finished:
+        return _finished(0, self._state, self._history())
+
+
+def _finished(number: int, state: MarketState, events: Event) -> Finished:
+    """A trajectory as the batch runner would return it."""
+    kept = (state.book, state.accounts, state.record)
+    return Finished(number, events, int(state.status), int(state.step), *kept)
+
+
+def _pair(seconds: float) -> tuple[int, int]:
+    """(seconds, nanoseconds)."""
+    return divmod(round(seconds * clock.NANOS), clock.NANOS)
+
+
+def _shares(size: int) -> int:
+    if not isinstance(size, int | np.integer) or not 0 < size <= MAX_SHARES:
+        raise InputError(f"the size is {size!r}, expected a whole number of shares above 0")
+    return int(size)

@@ -1,0 +1,200 @@
+"""The market in your hands: what you send, what comes back, forks, and files."""
+
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmars import clock
+from jaxmars.agents import NoiseParams, noise_agent
+from jaxmars.book import init_book
+from jaxmars.config import Calendar, MarketConfig, SimConfig
+from jaxmars.errors import InputError
+from jaxmars.sim import Start
+from jaxmars.sim.flight import Delay, make_delay
+from jaxmars.tasks.interactive import FIRST_OWN_ID, YOU, Market
+from jaxmars.types import Kind, Side, Status, describe
+
+OPEN, CLOSE = 34_200, 57_600
+YOUR_ID = 1
+CROWD = (noise_agent(clock.make_time(OPEN), clock.make_time(CLOSE)),)
+CFG = SimConfig(
+    market=MarketConfig(
+        slots=64, levels=5, max_trades=4, max_in_flight=4, calendar=Calendar.us_equity()
+    ),
+    segment=32,
+)
+START = Start(init_book(64), clock.make_time(OPEN), clock.make_time(CLOSE), jnp.int32(0), (None,))
+MONEY = 1e5
+
+
+def market(seed: int = 1, latency: Delay | None = None) -> Market:
+    """Ten minutes into a day of noise."""
+    made = Market(
+        START, CROWD, (NoiseParams(1000, 1.0),), CFG, seed=seed, cash=MONEY, latency=latency
+    )
+    made.advance_to("09:40:00")
+    return made
+
+
+@pytest.fixture(scope="module")
+def opened() -> Market:
+    return market()
+
+
+@pytest.fixture
+def mine(opened: Market) -> Market:
+    return opened.copy()
+
+
+def test_time_passes_and_nothing_happens_after_it(mine: Market) -> None:
+    events = mine.events()
+    assert mine.seconds == 34_800
+    assert 500 < len(events) < 800
+    later = mine.advance(2.5)
+    assert mine.seconds == 34_802.5
+    assert len(mine.events()) == len(events) + len(later)
+    assert later["time_ns"].between(34_800 * 10**9 + 1, 34_802_500_000_000).all()
+
+
+def test_a_limit_order_rests_and_binds_cash(mine: Market) -> None:
+    receipt = mine.submit(Kind.LIMIT, Side.BUY, 300, 9.5)
+    assert receipt == (FIRST_OWN_ID, 0, pytest.approx(np.nan, nan_ok=True), ())
+    assert mine.orders().to_numpy().tolist() == [["BUY", 9.5, 300, FIRST_OWN_ID]]
+    assert mine.account["tradable_cash"] == pytest.approx(MONEY - 300 * 9.5)
+    assert mine.account["cash"] == MONEY
+    mine.cancel(receipt.order_id, 100)
+    assert mine.orders()["size"].tolist() == [200]
+    mine.cancel(receipt.order_id)
+    assert mine.orders().empty
+    assert mine.account["tradable_cash"] == MONEY
+
+
+def test_a_market_order_trades_at_the_book_it_saw(mine: Market) -> None:
+    book = mine.book()
+    best = book.iloc[0]
+    size = int(best["ask_size"]) // 2
+    receipt = mine.submit(Kind.MARKET, Side.BUY, size)
+    assert receipt.filled == size
+    assert receipt.price == pytest.approx(best["ask"])
+    assert mine.account["shares"] == size
+    assert mine.account["cash"] == pytest.approx(MONEY - size * best["ask"])
+    fills = mine.fills()
+    assert fills["size"].sum() == size
+    assert set(fills["agent"]) == {YOU} and set(fills["role"]) == {"TAKER"}
+    assert mine.book().iloc[0]["ask_size"] == best["ask_size"] - size
+
+
+def test_orders_that_are_not_taken_say_why(mine: Market) -> None:
+    ask = float(mine.book()["ask"][0])
+    trouble = lambda receipt: list(receipt.trouble)
+    assert trouble(mine.submit(Kind.FOK, Side.BUY, 10**6, ask)) == describe(Status.NOT_FILLED)
+    assert trouble(mine.submit(Kind.POST_ONLY, Side.BUY, 100, ask)) == describe(Status.WOULD_TRADE)
+    assert trouble(mine.cancel(77)) == describe(Status.UNKNOWN_ORDER)
+    assert mine.orders().empty and mine.account["cash"] == MONEY
+
+
+def test_fewer_shares_keep_their_place_and_more_lose_it(mine: Market) -> None:
+    """Two orders of yours at a price nobody else uses: the first is made smaller, then larger."""
+    first, second = (mine.submit(Kind.LIMIT, Side.BUY, 300, 5.0).order_id for _ in range(2))
+    order = lambda: list(zip(mine.orders()["order_id"], mine.orders()["size"], strict=True))
+    mine.modify(first, 5.0, 200)
+    assert order() == [(first, 200), (second, 300)]
+    mine.modify(first, 5.0, 400)
+    assert order() == [(second, 300), (first, 400)]
+    mine.modify(second, 5.01, 300)
+    assert order() == [(second, 300), (first, 400)]
+    assert mine.orders()["price"].tolist() == [5.01, 5.0]
+
+
+def test_a_maker_is_in_the_ledger_too(mine: Market) -> None:
+    book = mine.book()
+    bid = float(book["bid"][0])
+    mine.submit(Kind.LIMIT, Side.BUY, 5000, bid + 0.01)
+    mine.advance(120)
+    fills = mine.fills()
+    assert (fills["role"] == "MAKER").sum() > 3
+    assert fills["size"].sum() == mine.account["bought"]
+    spent = (fills["size"] * fills["price"]).sum()
+    assert mine.account["cash"] == pytest.approx(MONEY - spent)
+
+
+def test_copies_repeat_and_forks_differ(mine: Market) -> None:
+    twin, other, again = mine.copy(), mine.fork(1), mine.fork(1)
+    for one in (mine, twin, other, again):
+        one.advance(60)
+    assert twin.events().equals(mine.events())
+    assert again.events().equals(other.events())
+    assert not other.events().equals(mine.events())
+
+
+def test_futures_are_forks_side_by_side(mine: Market) -> None:
+    futures = mine.futures(3, 60.0, seed=4)
+    for number, future in enumerate(futures):
+        fork = mine.fork(4 + number)
+        later = fork.advance(60.0)
+        assert later["order_id"].tolist() == future.events.order_id.tolist()
+        assert later["size"].tolist() == future.events.size.tolist()
+
+
+def test_a_saved_market_goes_on_where_it_was(mine: Market, tmp_path: pathlib.Path) -> None:
+    mine.submit(Kind.LIMIT, Side.SELL, 200, 10.5)
+    mine.save(tmp_path / "market.npz")
+    other = market(seed=9)
+    other.restore(tmp_path / "market.npz")
+    assert other.events().equals(mine.events())
+    for one in (mine, other):
+        one.advance(60)
+    assert other.events().equals(mine.events())
+    assert other.submit(Kind.LIMIT, Side.SELL, 100, 11).order_id == FIRST_OWN_ID + 1
+
+
+def test_files_that_are_no_saved_market(mine: Market, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "market.npz"
+    with pytest.raises(InputError, match=r"market\.npz does not exist"):
+        mine.restore(path)
+    mine.save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match="not a whole saved market"):
+        mine.restore(path)
+    two = Market(
+        START._replace(memories=(None, None)), CROWD * 2, (NoiseParams(1000, 1.0),) * 2, CFG
+    )
+    two.save(path)
+    with pytest.raises(InputError, match=r"another configuration: .* expected"):
+        mine.restore(path)
+
+
+def test_latency_delays_what_you_send() -> None:
+    """Half a second each way and 0.2 s to think: 1.2 s after the market you see."""
+    late = market(latency=make_delay(0.5, 0.2))
+    assert late.submit(Kind.LIMIT, Side.BUY, 300, 9.5).trouble == ()
+    assert late.orders().empty
+    events = late.advance(3)
+    sent = events[events["agent_id"] == YOUR_ID]
+    assert sent["time_ns"].tolist() == [34_801_200_000_000]
+    assert late.orders()["size"].tolist() == [300]
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, 9.995), "multiple of 0.01"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 0, 9.99), "whole number of shares above 0"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 1.5, 9.99), "whole number of shares above 0"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100), "expected a number"),
+        (lambda m: m.submit(Kind.MARKET, Side.BUY, 100, 9.99), "expected none"),
+        (lambda m: m.submit(Kind.CANCEL, Side.BUY, 100, 9.99), "no kind of order to submit"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, float("nan")), "multiple of 0.01"),
+        (lambda m: m.advance(0), "expected more than 0"),
+        (lambda m: m.advance_to("09:30:00"), "not before now, 09:40:00"),
+        (lambda m: m.advance_to("noon"), "expected a time HH:MM:SS"),
+        (lambda m: m.futures(0, 60), "expected 1 to"),
+    ],
+)
+def test_bad_input_is_one_sentence(mine: Market, act, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        act(mine)
+    assert "\n" not in str(caught.value)
+    assert mine.orders().empty
