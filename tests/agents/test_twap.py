@@ -177,6 +177,8 @@ def test_it_counts_from_where_its_account_stood_and_keeps_its_wake_up() -> None:
     done = view._replace(time=at(OPEN + 7), account=view.account._replace(bought=jnp.int32(1_200)))
     _, asked = jax.jit(AGENT.act)(golden(), KEY, late, done)
     assert listed(asked) == []
+    _, asked = jax.jit(AGENT.act)(golden(), KEY, late, view)
+    assert listed(asked) == [order(Side.BUY, 125, 100)]
 
 
 class Case(NamedTuple):
