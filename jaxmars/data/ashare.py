@@ -96,7 +96,7 @@ def read_ashare(transactions_csv: Table, ticks_csv: Table) -> AShareDay:
     recorded, ends, volume = _snapshots(books, books_origin)
     data = L3Data(
         venue="A-share executions",
-        flow=_aggressors(stamp, buyer, seller, price, size),
+        flow=_aggressors(origin, stamp, buyer, seller, price, size),
         recorded=recorded,
         start=None,
         tick=1,
@@ -317,7 +317,12 @@ def _reports(stamp: np.ndarray, price: np.ndarray, size: np.ndarray) -> TradeRep
 
 
 def _aggressors(
-    stamp: np.ndarray, buyer: np.ndarray, seller: np.ndarray, price: np.ndarray, size: np.ndarray
+    origin: Origin,
+    stamp: np.ndarray,
+    buyer: np.ndarray,
+    seller: np.ndarray,
+    price: np.ndarray,
+    size: np.ndarray,
 ) -> OrderFlow:
     """Executions in a row of one time and aggressor as one order; none of a call auction."""
     auction = np.zeros(len(stamp), bool)
@@ -331,6 +336,8 @@ def _aggressors(
     last = np.append(first[1:], len(taken))[: len(first)] - 1
     shares = np.add.reduceat(size[taken], first) if len(first) else np.zeros(0, np.int64)
     at = taken[last]
+    order_origin = Origin(origin.source, origin.row[at])
+    refuse(order_origin, shares > MAX_SIZE, "the size of an order", shares, f"at most {MAX_SIZE}")
     return OrderFlow(
         time=host_time(stamp[at] // NANOS, stamp[at] % NANOS),
         order=host_order(

@@ -134,7 +134,8 @@ def replay(
     Raises:
       InputError: `flow.check` points outside the recorded books, or a size that is not positive.
     """
-    if min(levels, chunk) <= 0 or (sample_seconds is not None and sample_seconds <= 0):
+    no_grid = sample_seconds is not None and round(sample_seconds * NANOS) <= 0
+    if min(levels, chunk) <= 0 or no_grid:
         raise InputError(
             f"a replay has {levels} levels, chunks of {chunk} and samples every {sample_seconds} "
             "s, expected positive numbers"

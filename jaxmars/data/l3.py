@@ -19,18 +19,22 @@ nothing to cancel, a REPLACE makes it known.
 import dataclasses
 import enum
 import os
+import zoneinfo
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from jaxmars.book import MAX_PRICE
 from jaxmars.data.lobster import NANOS
 from jaxmars.data.orderflow import NO_CHECK, L3Data, OrderFlow, host_order, host_time
 from jaxmars.data.tables import mapped, open_table, require_columns, stamps, units
 from jaxmars.data.validate import MAX_SIZE, Origin, refuse, refuse_backwards, validate
 from jaxmars.errors import InputError
 from jaxmars.types import Kind, Side
+
+MAX_SECONDS = 2**31 - 1  # since the first midnight
 
 _DAY = 86_400 * NANOS  # nanoseconds
 _EVENT_FIELDS = ("row", "kind", "side", "price", "size", "order_id")
@@ -96,6 +100,12 @@ class L3Columns:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"columns {name} must be positive, got {value}")
+        try:
+            zoneinfo.ZoneInfo(self.zone or "UTC")
+        except (KeyError, OSError, ValueError):
+            raise ValueError(
+                f"columns zone must be a time zone such as UTC, got {self.zone!r}"
+            ) from None
         if self.round_up and Action.REDUCE in self.actions.values():
             raise ValueError("columns round_up must be off where rows REDUCE an order, got both")
 
@@ -188,10 +198,13 @@ def l3_data(
     row, kind, side, price, size, recorded_id = _events(table, late_rows).T
     ids, order_id = _small_ids(recorded_id)
     origin = Origin(table.origin.source, table.origin.row[row])
+    price, sec = price // tick, table.stamp[row] // NANOS
     refuse(origin, size > MAX_SIZE, "size", size, f"at most {MAX_SIZE} size units")
+    refuse(origin, price >= MAX_PRICE, "price", price, f"fewer than {MAX_PRICE} ticks")
+    refuse(origin, sec > MAX_SECONDS, "time", sec, "less than 68 years after the first row")
     flow = OrderFlow(
-        time=host_time(table.stamp[row] // NANOS, table.stamp[row] % NANOS),
-        order=host_order(kind, side, price // tick, size, order_id),
+        time=host_time(sec, table.stamp[row] % NANOS),
+        order=host_order(kind, side, price, size, order_id),
         check=np.full(len(row), NO_CHECK, np.int32),
     )
     validate(flow, resting=resting, origin=origin)

@@ -24,6 +24,9 @@ _OFF_GRID = 1e-4  # units a decimal number may be off the grid by
 _FLOAT_ERROR = 2.0**-50  # and by how much of itself, after its way through a float
 _MAX_UNITS = 2**52  # units that a float still tells apart
 _MAX_INTEGER = 2**62
+_OFFSET = r"[T ]\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$"  # of a time that says its zone
+_YEARS = (1900, 2200)  # what int64 nanoseconds hold, with room to spare
+_YEAR_RANGE = f"years {_YEARS[0]} to {_YEARS[1]}"
 
 
 def open_table(table: pd.DataFrame | str | os.PathLike[str]) -> tuple[pd.DataFrame, Origin]:
@@ -103,11 +106,13 @@ def stamps(origin: Origin, column: Any, unit: int | None, zone: str | None) -> n
         times = pd.to_datetime(pd.Series(nanos), unit="ns", utc=True)
     else:
         text = column.astype(str)
-        offset = text.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$", regex=True).to_numpy(bool)
+        offset = text.str.contains(_OFFSET, regex=True).to_numpy(bool)
         expected = "an ISO 8601 time " + ("without" if zone is None else "with") + " an offset"
         refuse(origin, offset != (zone is not None), f"{column.name}", text.to_numpy(), expected)
         times = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        refuse(origin, times.isna().to_numpy(), f"{column.name}", text.to_numpy(), expected)
+        year = times.dt.year.to_numpy(np.float64)
+        bad = ~((year >= _YEARS[0]) & (year <= _YEARS[1]))
+        refuse(origin, bad, f"{column.name}", text.to_numpy(), f"{expected}, {_YEAR_RANGE}")
     if zone is not None:
         times = times.dt.tz_convert(zone)
     return times.dt.tz_localize(None).dt.as_unit("ns").to_numpy().astype(np.int64)

@@ -116,6 +116,13 @@ def test_missing_executions_show() -> None:
     assert late.executed_volume().tolist() == [100, 620], "after the last snapshot"
 
 
+def test_an_order_of_too_many_shares_is_refused() -> None:
+    executions, ticks = hand_tables()
+    executions.loc[[1, 2], "volume"] = 2**30
+    with pytest.raises(InputError, match="row 3: the size of an order is 2147483648, expected at"):
+        read_ashare(executions, ticks)
+
+
 @pytest.mark.parametrize(
     ("table", "row", "column", "value", "sentence"),
     [

@@ -207,6 +207,7 @@ def test_levels_of_a_book_count_its_orders() -> None:
         ({"levels": 0}, 0, "a replay has 0 levels"),
         ({"chunk": 0}, 0, "chunks of 0"),
         ({"sample_seconds": 0.0}, 0, r"samples every 0.0 s, expected positive numbers"),
+        ({"sample_seconds": 1e-10}, 0, "samples every 1e-10 s"),
         ({}, 1, "event 0 is checked against recorded book 1, expected -1 or 0 to 0"),
         ({}, -2, "recorded book -2"),
     ],

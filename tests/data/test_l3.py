@@ -228,6 +228,8 @@ GOOD = ["2024-03-01 09:30:00,add,buy,10.05,100,1,1", "2024-03-01 09:30:01,less,b
         (3, "2024-03-01 09:30:01,less,buy,1,5,1,0", "row 3: line is 0, expected 1 .* or more"),
         (3, "noon,less,buy,1,5,1,2", "row 3: when is 'noon', expected an ISO 8601 time without"),
         (2, "2024-03-01T09:30:00Z,add,buy,1,5,1,1", "row 2: when is .*Z', expected .* without an"),
+        (2, "9999-03-01 09:30:00,add,buy,1,5,1,1", "row 2: when is '9999.*, years 1900 to 2200"),
+        (2, "2024-03-01 09:30:00+08,add,buy,1,5,1,1", "row 2: when is .*, expected .* without an"),
         (3, "2024-03-01 09:30:01,sold,buy,1,5,1,2", "what is 'sold', expected one of add, market"),
         (3, "2024-03-01 09:30:01,less,long,1,5,1,2", "way is 'long', expected one of buy, sell"),
         (2, "2024-03-01 09:30:00,add,buy,0,5,1,1", "row 2: at is 0, expected a positive number"),
@@ -240,7 +242,8 @@ GOOD = ["2024-03-01 09:30:00,add,buy,10.05,100,1,1", "2024-03-01 09:30:01,less,b
         (2, "2024-03-01 09:30:00,add,buy,x,5,1,1", "at is 'x', expected a number"),
         (2, "2024-03-01 09:30:00,add,buy,inf,5,1,1", "at is 'inf', expected a number"),
         (2, "2024-03-01 09:30:00,add,buy,1e30,5,1,1", "at is '1e30', expected a number up to"),
-        (2, "2024-03-01 09:30:00,add,buy,99999999,5,1,1", "price is .*, expected a number of tick"),
+        (2, "2024-03-01 09:30:00,add,buy,99999999,5,1,1", "price is 9999999900, expected fewer"),
+        (2, "2024-03-01 09:30:00,add,buy,42949673.96,5,1,1", "price is 4294967396, expected fewer"),
         (2, "2024-03-01 09:30:00,add,buy,1,0,1,1", "shares is 0, expected a positive number"),
         (2, "2024-03-01 09:30:00,add,buy,1,2147483648,1,1", "size is 2147483648, expected at most"),
         (3, "2024-03-01 09:30:01,less,buy,1,,1,2", "row 3: shares is '', expected a number"),
@@ -312,3 +315,16 @@ def test_a_tick_must_divide_all_prices(tick: int, sentence: str) -> None:
 def test_columns_refuse_units_that_are_not_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"columns {name} must be positive, got 0"):
         dataclasses.replace(COLUMNS, **{name: 0})
+
+
+def test_a_record_does_not_span_a_lifetime(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "long.csv"
+    lines = [GOOD[0].replace("2024", "1950"), GOOD[1]]
+    path.write_text("\n".join(["when,what,way,at,shares,number,line", *lines]))
+    with pytest.raises(InputError, match="row 3: time is 2335339801, expected less than 68 years"):
+        read_l3(path, COLUMNS, resting=True)
+
+
+def test_columns_refuse_a_zone_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="columns zone must be a time zone such as UTC, got 'EU'"):
+        dataclasses.replace(COLUMNS, zone="EU")
