@@ -76,7 +76,9 @@ DEVICES = f"--xla_force_host_platform_device_count={os.cpu_count()}"
 SETTINGS = {
     "default": Setting({}, 64, 128),
     "one function": Setting(ONE_THREAD | {"XLA_FLAGS": ONE_FUNCTION}, 1, 128),
-    "one function, every core": Setting(ONE_THREAD | {"XLA_FLAGS": f"{ONE_FUNCTION} {DEVICES}"}, 1),
+    "one function, every core": Setting(
+        ONE_THREAD | {"XLA_FLAGS": f"{ONE_FUNCTION} {DEVICES}"}, 1, max(HOURS)
+    ),
 }
 HERE = "as it is"  # the environment this process was started in
 
