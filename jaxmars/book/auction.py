@@ -35,10 +35,9 @@ def clearing_price(book: Book, reference: jax.Array | int) -> tuple[jax.Array, j
 
     Let c be the highest order price at which the buyers want at least what the sellers offer, and
     c' the next order price above. Buyers only leave and sellers only come as the price rises, so
-    the volume is largest at c or at c', each possibly together with prices of the same volume away
-    from the other: at and above the highest ask up to c, at and below the lowest bid from c' on.
-    Within such a stretch the imbalance is smallest at c (c'); where it is the same elsewhere, it is
-    so at the far end, and only there. Hence four candidates, after one bisection for c.
+    the volume is largest at c or at c'. Other prices of the same volume and imbalance have the same
+    buyers and sellers. Above c' they would leave over sellers below them, and are rejected; below c
+    the one that may not be is the highest ask up to c. Hence three candidates, after one bisection.
 
     Args:
       book: collected orders; it may be crossed.
@@ -101,7 +100,7 @@ def uncross_at(
 
 
 def _candidates(book: Book) -> tuple[jax.Array, jax.Array]:
-    """Order prices one of which the auction trades at, and whether each exists, `[4]` both."""
+    """Order prices one of which the auction trades at, and whether each exists, `[3]` both."""
 
     def raise_price(place: jax.Array, price: jax.Array) -> jax.Array:
         higher = price | (jnp.int32(1) << (PRICE_BITS - 1 - place))
@@ -113,12 +112,11 @@ def _candidates(book: Book) -> tuple[jax.Array, jax.Array]:
     limit = lax.fori_loop(0, PRICE_BITS, raise_price, jnp.int32(0))
     price = jnp.abs(book.key)
     rests = book.size > 0
-    bids, asks = rests[Side.BUY], rests[Side.SELL]
+    asks = rests[Side.SELL] & (price[Side.SELL] <= limit)
     below = jnp.where(rests & (price <= limit), price, 0).max()
+    ask = jnp.where(asks, price[Side.SELL], 0).max()
     above = jnp.where(rests & (price > limit), price, NO_KEY).min()
-    ask = jnp.where(asks & (price[Side.SELL] <= below), price[Side.SELL], 0).max()
-    bid = jnp.where(bids & (price[Side.BUY] >= above), price[Side.BUY], NO_KEY).min()
-    found = jnp.stack((below, ask, above, bid))
+    found = jnp.stack((below, ask, above))
     return found, (found > 0) & (found < NO_KEY)
 
 

@@ -203,6 +203,10 @@ def test_account_whose_holdings_would_wrap_is_frozen_alone() -> None:
     assert bits(trade(firm, 5, 10)) == Status.ACCOUNT_OVERFLOW
     assert np.asarray(firm.accounts.frozen).tolist() == [True, False]
     assert firm.owns(0) == (0, MAX_VOLUME) and firm.owns(1) == (50, MAX_VOLUME - 5)
+    firm.send(Kind.LIMIT, BUY, 10, 3, 3, 1)
+    fills = firm.send(Kind.LIMIT, SELL, 10, 3, 4, 0)  # it would fit again, but is not counted
+    assert int(fills.filled) == 3 and bits(fills) == Status.ACCOUNT_OVERFLOW
+    assert firm.owns(0) == (0, MAX_VOLUME) and firm.owns(1) == (20, MAX_VOLUME - 2)
 
 
 def test_there_may_be_no_accounts() -> None:
