@@ -72,7 +72,18 @@ ALLOWED: dict[str, set[str]] = {
         "tasks",
         "tokens",
     },
-    "cli": {"__init__", "cli_convert", "cli_forecast", "errors"},
+    "cli_replay": {
+        "__init__",
+        "book",
+        "cli_forecast",
+        "cli_values",
+        "convert",
+        "data",
+        "errors",
+        "tasks",
+        "types",
+    },
+    "cli": {"__init__", "cli_convert", "cli_forecast", "cli_replay", "errors"},
 }
 
 
