@@ -10,10 +10,9 @@ Writes replay.json, differences.csv and depth.png.
 """
 
 import argparse
-import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxmars.cli_forecast import prepare_jax
@@ -34,7 +33,6 @@ MOST_UNITS = 10**9  # of a tick
 FIRST_SLOTS = 512  # orders a side can hold, until more are needed
 GROWTH = 4  # factor to the next try
 DEFAULT_LEVELS = 10  # where the venue recorded no books
-MAX_COLUMN_FILE = 2**20  # bytes
 BAR_WIDTH = 30
 
 Read = Callable[[argparse.Namespace], "tuple[L3Data, OneStepReport | None]"]
@@ -230,12 +228,14 @@ def _read_bitstamp(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | N
 
 def _read_ashare(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
     from jaxmars.data.ashare import AShareColumns, read_ashare_orders
+    from jaxmars.data.columns_file import read_columns
 
     columns = read_columns(args.columns, AShareColumns)
     return read_ashare_orders(args.orders, args.trades, columns, resting=True), None
 
 
 def _read_l3(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
+    from jaxmars.data.columns_file import read_columns
     from jaxmars.data.l3 import L3Columns, read_l3
 
     columns = read_columns(args.columns, L3Columns)
@@ -279,75 +279,6 @@ SOURCES = (
         _read_l3,
     ),
 )
-
-
-def read_columns(path: pathlib.Path, kind: Any) -> Any:
-    """Column names and codes of a table from a TOML file.
-
-    Args:
-      path: of the file. Keys are the attributes of `kind`; a map of codes is a table of strings
-        such as `sides = {B = "BUY", S = "SELL"}`.
-      kind: `L3Columns` or `AShareColumns`.
-
-    Raises:
-      InputError: a file that cannot be read, a key that does not exist or is missing, or a value
-        of another type.
-    """
-    import tomllib
-
-    try:
-        if path.stat().st_size > MAX_COLUMN_FILE:
-            raise InputError(f"{path} is larger than {MAX_COLUMN_FILE} bytes, expected TOML")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist, expected a TOML file of columns") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for key in values:
-        if key not in fields:
-            raise InputError(
-                f"{path}: unknown key {key!r:.80}, expected some of {', '.join(fields)}"
-            )
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise InputError(f"{path} has no key {missing[0]!r}, expected it")
-    try:
-        return kind(**{key: _value(path, fields[key], value) for key, value in values.items()})
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _value(path: pathlib.Path, field: Any, value: Any) -> Any:
-    """One value of the type its attribute asks for."""
-    from jaxmars.data.l3 import Action
-    from jaxmars.types import Side
-
-    members = {Mapping[str, Action]: Action, Mapping[str, Side]: Side}.get(field.type)
-    if members is None:
-        if type(value) not in (getattr(field.type, "__args__", None) or (field.type,)):
-            raise InputError(f"{path}: {field.name} is {value!r:.80}, expected {_words(field)}")
-        return value
-    names = [member.name for member in members]
-    if not isinstance(value, dict) or not value or not all(x in names for x in value.values()):
-        raise InputError(
-            f"{path}: {field.name} is {value!r:.80}, expected a table of codes and "
-            f"{', '.join(names)}"
-        )
-    return {code: members[name] for code, name in value.items()}
-
-
-def _words(field: Any) -> str:
-    """What an attribute must be, in words."""
-    kinds = getattr(field.type, "__args__", None) or (field.type,)
-    words = {str: "a string", int: "a whole number", bool: "true or false"}
-    return " or ".join(words[kind] for kind in kinds if kind in words)
 
 
 def describe_run(args: argparse.Namespace) -> dict[str, Any]:

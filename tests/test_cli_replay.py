@@ -241,7 +241,8 @@ def test_bad_arguments(refused: Door, arguments: tuple[str, ...], sentence: str)
 )
 def test_bad_columns(refused: Door, old: str, new: str, sentence: str) -> None:
     pathlib.Path("bad.toml").write_text(COLUMNS.replace(old, new, 1))
-    assert sentence in refused(*BAD_COLUMNS)
+    found = refused(*BAD_COLUMNS)
+    assert sentence in found and found.count("bad.toml") <= 1
 
 
 def test_a_table_without_changes(refused: Door) -> None:
