@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "devices": set(),
     "cli_values": set(),
     "clock": {"types"},
+    "clock_text": set(),
     "calendar": {"clock", "config", "types"},
     "files": set(),
     "book": {"config", "types"},
@@ -42,9 +43,12 @@ ALLOWED: dict[str, set[str]] = {
         "types",
     },
     "tasks": {
+        "__init__",
         "agents",
         "book",
+        "builtin",
         "clock",
+        "clock_text",
         "config",
         "data",
         "errors",
@@ -83,7 +87,8 @@ ALLOWED: dict[str, set[str]] = {
         "tasks",
         "types",
     },
-    "cli": {"__init__", "cli_convert", "cli_forecast", "cli_replay", "errors"},
+    "cli_simulate": {"__init__", "book", "cli_forecast", "convert", "errors", "tasks", "types"},
+    "cli": {"__init__", "cli_convert", "cli_forecast", "cli_replay", "cli_simulate", "errors"},
 }
 
 

@@ -1,5 +1,15 @@
 """Questions asked of simulations."""
 
 from jaxmars.tasks.forecast import ForecastResult, forecast
+from jaxmars.tasks.scenario import Scenario, Trader, read_scenario
+from jaxmars.tasks.simulate import SimulationResult, run_scenario
 
-__all__ = ["ForecastResult", "forecast"]
+__all__ = [
+    "ForecastResult",
+    "Scenario",
+    "SimulationResult",
+    "Trader",
+    "forecast",
+    "read_scenario",
+    "run_scenario",
+]
