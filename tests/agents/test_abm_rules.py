@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.desk_view import Resting, at, listed, view_of
+from oracles.desk_view import Resting, at, host_view, listed
+from oracles.tiny_world import quick_jit
 from scipy import stats
 
 from jaxmars import clock
@@ -44,17 +45,17 @@ def market(own: list[Resting] | None = None, book: list[Resting] = BOOK, **more:
     orders = book + (own or [])
     rows = np.zeros((PLACES, 5), np.int32)
     rows[: len(orders)] = np.array(orders).reshape(-1, 5)
-    return view_of(rows, NOW, agent_id=OWN, **more)
+    return host_view(rows, NOW, agent_id=OWN, **more)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quick_jit, static_argnums=0)
 def many_acts(agent: Agent, params: Any, state: Any, view: MarketView) -> tuple[Any, Request]:
     """`DRAWS` independent wake-ups of one kind."""
     keys = jax.random.split(jax.random.key(7), DRAWS)
     return jax.vmap(agent.act, in_axes=(None, 0, None, None))(params, keys, state, view)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quick_jit, static_argnums=0)
 def act(
     agent: Agent, params: Any, state: Any, view: MarketView, key: jax.Array = KEY
 ) -> tuple[Any, Request]:
@@ -81,7 +82,7 @@ def fits(values: Any, expected: dict[int, float]) -> bool:
 @pytest.mark.parametrize("rate", [0.02, 3.0])
 def test_waits_are_exponential(rate: float) -> None:
     keys = jax.random.split(jax.random.key(1), DRAWS)
-    wake = jax.jit(jax.vmap(after_exponential, in_axes=(0, None, None)))(keys, NOW, rate)
+    wake = quick_jit(jax.vmap(after_exponential, in_axes=(0, None, None)))(keys, NOW, rate)
     assert stats.kstest(waits(wake), stats.expon(scale=1 / rate).cdf).pvalue > RARE
 
 
@@ -145,7 +146,7 @@ def test_a_path_has_the_law_of_the_process_whatever_its_spacing() -> None:
             key, NOW, s, n, mean=1_000.0, first=1_030.0, reversion=0.05, volatility=2.0
         )
         keys = jax.random.split(jax.random.key(3), 4_000)
-        value = np.asarray(jax.jit(jax.vmap(lambda key, make=make: make(key).value))(keys))
+        value = np.asarray(quick_jit(jax.vmap(lambda key, make=make: make(key).value))(keys))
         assert (value[:, 0] == 1_030).all()
         for seconds in (20, 40):
             found = value[:, round(seconds / spacing)]

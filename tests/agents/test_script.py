@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.desk_view import at, listed, view_of
+from oracles.desk_view import at, host_view, listed
 from oracles.tiny_world import quick_jit
 
 from jaxmars import clock
@@ -154,10 +154,10 @@ def test_rows_of_one_moment_go_out_back_to_back(num: int, senders: list[int]) ->
 
 def test_rows_are_sent_when_they_are_due(schedule: Schedule) -> None:
     agent = scripted_agent(3)
-    act = jax.jit(agent.act)
+    act = quick_jit(agent.act)
 
     def seen(seconds: float) -> MarketView:
-        return view_of(np.zeros((4, 5), np.int32), at(OPEN + seconds))
+        return host_view(np.zeros((4, 5), np.int32), at(OPEN + seconds))
 
     state, wake = agent.init(schedule, KEY, seen(0), None)
     assert int(wake.sec) == OPEN + 5

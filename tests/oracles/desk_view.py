@@ -6,6 +6,7 @@ Orders are (side, price, size, order_id, agent_id), in order of arrival.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from oracles.tiny_world import quick_jit
 
 from jaxmars import clock
 from jaxmars.agents.base import Ask, MarketView, Request
@@ -16,7 +17,6 @@ Resting = tuple[int, int, int, int, int]
 LEVELS = 10
 
 
-@jax.jit
 def view_of(
     rows: jax.Array | np.ndarray,
     time: Time,
@@ -40,6 +40,10 @@ def view_of(
         agent_id=jnp.asarray(agent_id, jnp.int32),
         account=account,
     )
+
+
+host_view = quick_jit(view_of)
+"""`view_of` outside compiled code."""
 
 
 def at(seconds: float) -> Time:
