@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from jaxmars import __version__, cli, cli_replay
 from jaxmars.convert import store
+from jaxmars.data.orderflow import L3Data, OrderFlow, TradeReports, host_order, host_time
+from jaxmars.tasks.replay_files import flow_trades
+from jaxmars.types import Kind
 
 HERE = pathlib.Path(__file__).parent / "data"
 NAMES = ["depth.png", "differences.csv", "replay.json"]
@@ -167,6 +171,21 @@ def test_a_share_tables(world: pathlib.Path) -> None:
         "09:30:03.000000000",
     )
     assert found["events"] == 6, "three orders, an execution of two orders, a cancel"
+
+
+def test_reported_trades_are_cut_to_the_part() -> None:
+    seconds = np.arange(5)
+    order = host_order(seconds * 0 + Kind.NONE, seconds * 0, seconds * 0, seconds * 0, seconds * 0)
+    times = host_time(seconds + 10, seconds * 0)
+    flow = OrderFlow(times, order, seconds * 0 - 1)
+    reports = TradeReports(host_time(seconds * 3 + 8, seconds * 0), seconds + 100, seconds + 1)
+    l3 = L3Data("X", flow, None, None, 1, 1, 1, np.zeros(0, np.int64), True, reports)
+    kept = flow_trades(l3, seconds * 0)
+    assert (list(kept.time.sec), list(kept.size), list(kept.price)) == (
+        [11, 14],
+        [2, 3],
+        [101, 102],
+    )
 
 
 @pytest.fixture

@@ -83,12 +83,19 @@ def flow_trades(l3: L3Data, filled: np.ndarray) -> TradeReports:
     """The trades of a flow: those the venue reports, or those it had events for, or ours.
 
     Args:
-      l3: the record.
+      l3: the record, or a part of it; only trades between its first and last event are kept.
       filled: `[events]` int32, size units each event traded as an incoming order.
     """
-    if l3.trades is not None:
-        return l3.trades
     order, time = l3.flow.order, l3.flow.time
+    if l3.trades is not None:
+        stamps, known = nanoseconds(*l3.trades.time), nanoseconds(*time)
+        inside = (stamps >= known[0]) & (stamps <= known[-1])
+        when = l3.trades.time
+        return TradeReports(
+            host_time(when.sec[inside], when.nsec[inside]),
+            l3.trades.price[inside],
+            l3.trades.size[inside],
+        )
     reported = (order.kind == Kind.NONE) & (np.asarray(order.size) > 0)
     traded = np.flatnonzero(reported if l3.resting else (filled > 0))
     size = np.asarray(order.size) if l3.resting else filled
@@ -163,7 +170,7 @@ def draw_depth(path: pathlib.Path, run: ReplayRun, title: str) -> None:
     report = run.report
     axes.set_title(title, loc="left", fontsize=11)
     if report.checked:
-        equal = f"{report.equal:,} of {report.checked:,} recorded books came out"
+        equal = f"{report.equal:,} of {report.checked:,} recorded books equal in all levels"
         axes.set_title(equal, loc="right", fontsize=9, color="dimgrey")
     axes.set_facecolor(BACKGROUND)
     axes.set_ylabel("price")
