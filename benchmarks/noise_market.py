@@ -108,7 +108,11 @@ def hours(keys: jax.Array, *, cfg: SimConfig, side_by_side: int) -> Any:
         return jax.tree.map(lambda x: x[None], one(keys[0]))
 
     def on_one_device(keys: jax.Array) -> Any:
-        return jax.lax.map(one, keys, batch_size=None if side_by_side == 1 else side_by_side)
+        chunk = min(side_by_side, keys.shape[0])
+        if chunk == 1:
+            return jax.lax.map(one, keys)
+        found = jax.lax.map(jax.vmap(one), keys.reshape(-1, chunk))
+        return jax.tree.map(lambda x: x.reshape(keys.shape[0], *x.shape[2:]), found)
 
     if num % jax.device_count() or jax.device_count() == 1:
         return on_one_device(keys)
