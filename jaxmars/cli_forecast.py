@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_values import above_zero, clock_time, whole
+from jaxmars.clock_text import clock_text
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.errors import InputError
+from jaxmars.files import check_out
 
 if TYPE_CHECKING:
     from jaxmars.agents.policy import ContextPolicy
@@ -83,9 +85,9 @@ def run(args: argparse.Namespace) -> None:
     from jaxmars.convert import hub
     from jaxmars.models import OrderModel
     from jaxmars.tasks.forecast import forecast, needed_orders
-    from jaxmars.tasks.forecast_files import check_out, write_forecast
+    from jaxmars.tasks.forecast_files import FILES, write_forecast
 
-    check_out(args.out)
+    check_out(args.out, FILES)
     folder = hub.fetch(default_weights() if args.weights is None else args.weights)
     model = OrderModel.from_pretrained(folder)
     if model.converters is None:
@@ -184,8 +186,7 @@ def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, Mark
         )
     seconds, nanoseconds = args.at
     start = lobster_start(data, seconds, nanoseconds, market, needed)
-    moment = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return start, market, f"{pathlib.Path(message).stem.split('_')[0]} {moment}"
+    return start, market, f"{pathlib.Path(message).stem.split('_')[0]} {clock_text(seconds)}"
 
 
 def start_notes(

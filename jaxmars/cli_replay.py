@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jaxmars.cli_forecast import prepare_jax
 from jaxmars.cli_values import clock_time, whole
 from jaxmars.errors import InputError
+from jaxmars.files import check_out
 
 if TYPE_CHECKING:
     from jaxmars.book import Book
@@ -109,9 +110,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Record, replay, files."""
     prepare_jax()
-    from jaxmars.tasks.replay_files import check_out, write_replay
+    from jaxmars.tasks.replay_files import FILES, write_replay
 
-    check_out(args.out)
+    check_out(args.out, FILES)
     l3, one_step = args.read(args)
     result = replay_part(args, l3, one_step)
     name = getattr(args, args.files[0]).name.split(".")[0]
@@ -283,21 +284,14 @@ SOURCES = (
 
 def describe_run(args: argparse.Namespace) -> dict[str, Any]:
     """Provenance of the results."""
-    import jax
-
-    from jaxmars import __version__
-    from jaxmars.book import MATCHING_VERSION
     from jaxmars.convert import store
+    from jaxmars.provenance import environment
 
     files = [getattr(args, name) for name in args.files]
     columns = getattr(args, "columns", None)
     flags = {"levels": args.levels, "slots": args.slots, "from": args.begin, "until": args.end}
     flags |= {name: getattr(args, name) for name in ("tick",) if hasattr(args, name)}
-    return {
-        "made_by": f"jaxmars {__version__}",
-        "matching_version": MATCHING_VERSION,
-        "jax": jax.__version__,
-        "devices": [str(device.device_kind) for device in jax.devices()],
+    return environment() | {
         "config": {
             "source": args.source,
             "files_sha256": {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmars.cli_forecast import prepare_jax
 from jaxmars.errors import InputError
+from jaxmars.files import check_out
 
 if TYPE_CHECKING:
     from jaxmars.tasks.scenario import Scenario
@@ -49,7 +50,7 @@ reference = 20.00     # price of the day before: leans call auctions, centres pr
 
 [market.rules]
 # price_step = 0.01   # prices must be multiples of it
-# size_step = 100     # sizes of new orders must be multiples of it
+# size_step = 1       # shares; sizes of new orders must be multiples of it
 price_limit = 0.1     # share of the reference that prices may move in a day, 0 for none
 self_trade = "allow"  # or "reject", "cancel_resting", "cancel_incoming"; crowds need allow
 
@@ -112,9 +113,9 @@ def run(args: argparse.Namespace) -> None:
     prepare_jax()
     from jaxmars.tasks.scenario import read_scenario
     from jaxmars.tasks.simulate import run_scenario
-    from jaxmars.tasks.simulate_files import check_out, write_simulation
+    from jaxmars.tasks.simulate_files import FILES, write_simulation
 
-    check_out(args.out)
+    check_out(args.out, FILES)
     scenario = read_scenario(args.config)
     made_by = describe_run(scenario, args.config)
     result = run_scenario(scenario, show_pace)
@@ -127,21 +128,14 @@ def describe_run(scenario: "Scenario", path: pathlib.Path) -> dict[str, Any]:
     """Provenance of the results."""
     import dataclasses
 
-    import jax
-
-    from jaxmars import __version__
-    from jaxmars.book import MATCHING_VERSION
     from jaxmars.convert import hub, store
+    from jaxmars.provenance import environment
 
     weights = {
         source: store.file_hash(hub.fetch(source) / store.TENSOR_FILE)
         for source in scenario.weights
     }
-    return {
-        "made_by": f"jaxmars {__version__}",
-        "matching_version": MATCHING_VERSION,
-        "jax": jax.__version__,
-        "devices": [str(device.device_kind) for device in jax.devices()],
+    return environment() | {
         "seed": scenario.seed,
         "weights_sha256": weights,
         "config": {

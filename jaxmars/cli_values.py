@@ -5,20 +5,18 @@ import math
 import re
 from collections.abc import Callable
 
-CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
+from jaxmars.clock_text import parse_clock
+
 WHOLE = re.compile(r"[0-9]{1,18}")
 LARGEST = 10**18 - 1
 
 
 def clock_time(text: str) -> tuple[int, int]:
     """HH:MM:SS with up to nine decimals as (seconds since midnight, nanoseconds)."""
-    found = CLOCK.fullmatch(text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"expected a time HH:MM:SS, got {text!r:.80}")
-    hours, minutes, seconds = (int(found[i]) for i in (1, 2, 3))
-    if hours > 23 or minutes > 59 or seconds > 59:
-        raise argparse.ArgumentTypeError(f"expected a time of the day HH:MM:SS, got {text!r}")
-    return hours * 3600 + minutes * 60 + seconds, int((found[4] or "").ljust(9, "0"))
+    try:
+        return parse_clock(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

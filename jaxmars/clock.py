@@ -11,8 +11,8 @@ NEVER_SEC = 2**31 - 1
 
 
 def make_time(sec: ArrayLike, nsec: ArrayLike = 0) -> Time:
-    """A `Time` of int32 arrays."""
-    return Time(jnp.asarray(sec, jnp.int32), jnp.asarray(nsec, jnp.int32))
+    """A `Time` of int32 arrays from numbers, or arrays of one shape."""
+    return Time(*jnp.broadcast_arrays(jnp.asarray(sec, jnp.int32), jnp.asarray(nsec, jnp.int32)))
 
 
 def never() -> Time:

@@ -30,6 +30,8 @@ class RulesConfig:
       price_limit: largest distance from the reference price of the day as a share of it (0.1 in
         most of the Chinese A-share market); 0 for none.
       self_trade: what happens when an agent would trade with itself.
+      crowd: agents that stand for many traders (a noise agent, an order model, the owner 0 of all
+        volume in recorded books): what they trade with themselves is no self-trade.
       kinds: order kinds accepted.
     """
 
@@ -37,6 +39,7 @@ class RulesConfig:
     size_step: int = 1
     price_limit: float = 0.0
     self_trade: SelfTrade = SelfTrade.ALLOW
+    crowd: tuple[int, ...] = ()
     kinds: tuple[Kind, ...] = (
         Kind.LIMIT,
         Kind.MARKET,

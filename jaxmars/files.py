@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from jaxmars.errors import InputError
 
 
 def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path], object]]) -> None:
@@ -29,6 +32,28 @@ def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path]
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
+
+
+def check_out(out: pathlib.Path, names: Iterable[str]) -> None:
+    """Refuses, before anything is computed, a folder that files cannot be written to.
+
+    Args:
+      out: the folder; it need not exist.
+      names: of the files.
+
+    Raises:
+      InputError: something in the way, or no permission.
+    """
+    there = out
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{there} is a file, expected a folder to write to")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} may not be written to, expected a folder to write to")
+    for name in names:
+        if (out / name).is_dir():
+            raise InputError(f"{out / name} is a folder, expected a file that may be replaced")
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:

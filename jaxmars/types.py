@@ -62,6 +62,7 @@ class Status(enum.IntFlag):
     NOT_IN_AUCTION = 1 << 20
     IN_FLIGHT_FULL = 1 << 21
     ACCOUNT_OVERFLOW = 1 << 22
+    STOPPED = 1 << 23
 
 
 # Bits that mean the order was rejected whole and is no record.
@@ -80,6 +81,7 @@ REJECTING = (
     | Status.PRICE_LIMIT
     | Status.OUT_OF_SESSION
     | Status.NOT_IN_AUCTION
+    | Status.STOPPED
 )
 
 STATUS_MEANING: dict[Status, str] = {
@@ -105,6 +107,7 @@ STATUS_MEANING: dict[Status, str] = {
     Status.OUT_OF_SESSION: "an order arrived outside every session and was ignored",
     Status.NOT_IN_AUCTION: "an order of this kind is not taken in a call auction; it was rejected",
     Status.IN_FLIGHT_FULL: "too many delayed requests were under way; the newest was dropped",
+    Status.STOPPED: "an order would have traded with its own agent first; nothing was done",
     Status.ACCOUNT_OVERFLOW: "an agent's traded shares passed 2**31 and are no longer counted",
 }
 

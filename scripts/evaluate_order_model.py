@@ -12,11 +12,9 @@ import functools
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import devices
-from jaxmars.agents.base import MarketView
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.agents.reference_likelihood import plan_nats
 from jaxmars.data.start import event_mid
@@ -24,6 +22,7 @@ from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.sim.market import step
 from jaxmars.sim.reference_market import open_session, reference_market
+from jaxmars.sim.state import view_of
 from jaxmars.tasks.labels import cut, start_labels
 from jaxmars.tokens.window import rows_of
 from jaxmars.train.losses import position_losses
@@ -44,9 +43,9 @@ def run_sessions(tables) -> tuple:
 
     def one(key, market, _):
         market, event = step(key, market, (params,), agents=agents, cfg=cfg)
-        view = MarketView(market.time, market.book, market.l2, market.last_price, jnp.int32(0))
+        view = view_of(market, market.time, 0)
         nats = plan_nats(params, market.agents[0], view, tables, cfg.lot_size)
-        fresh = market.pending.kind == Kind.NONE
+        fresh = (market.pending.kind == Kind.NONE).all()
         return market, (event, market.l2, nats, fresh)
 
     @jax.jit

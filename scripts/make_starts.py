@@ -15,9 +15,9 @@ from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.data import Flow, slice_flow
 from jaxmars.data.start import PAST_SECONDS, MidPath, StartPoint, mid_path_of, save_starts
 from jaxmars.sim.lanes import trajectory_keys
-from jaxmars.sim.state import MarketState
 from jaxmars.sim.reference_market import OPEN_SEC, WARM_UP_SECONDS, open_session, reference_market
 from jaxmars.sim.rollout import record
+from jaxmars.sim.state import MarketState
 from jaxmars.types import Event, Kind, Time
 
 SEED = 2024

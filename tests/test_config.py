@@ -20,7 +20,16 @@ CONFIGS = [
     if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
 ]
 NEEDED: dict[type, tuple[Any, ...]] = {Phase: (PhaseKind.CONTINUOUS, 0, 1)}  # no defaults
-HOLDERS = {"cfg", "config", "market", "model"}  # names that configurations go by
+HOLDERS = {
+    "calendar",
+    "cfg",
+    "config",
+    "days",
+    "market",
+    "model",
+    "phase",
+    "rules",
+}  # names that configurations go by
 
 WRONG: list[tuple[type, str, list[Any]]] = [
     (MarketConfig, "tick_size", [0, -0.01]),
@@ -77,7 +86,10 @@ def test_named_sizes() -> None:
     tiny = OrderModelConfig.tiny()
     assert tiny.vocab == math.prod(tiny.slot_shape) == 3 * 8 * 8 * 4
     a_share = MarketConfig.chinese_a_share()
-    assert (a_share.late_hour, a_share.late_shift) == (13, 5400)
+    assert a_share.calendar.breaks == ((33_900, 34_200), (41_400, 46_800))
+    assert not a_share.has_late_shift
+    release = MarketConfig.release()
+    assert (release.late_hour, release.late_shift) == (13, 5400)
     assert (a_share.tick_size, a_share.lot_size) == (0.01, 100)
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from jaxmars.agents.base import EVERYTHING, Ask, Request
 from jaxmars.agents.script import Schedule
 from jaxmars.book import MAX_PRICE
-from jaxmars.config import DAY_SECONDS
+from jaxmars.clock_text import parse_clock
 from jaxmars.errors import InputError
 from jaxmars.types import Kind, Side, Time
 
@@ -43,7 +43,6 @@ MAX_ROWS = 1_000_000
 MAX_CELL = 40  # characters of a cell, also of one quoted in an error
 MAX_DIGITS = 18  # of a whole number
 
-_TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
 _WHOLE = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
 
@@ -169,14 +168,10 @@ def _row(cells: list[str], tick: Fraction, ids: set[int]) -> tuple[int, ...]:
 
 def _time(cell: str) -> tuple[int, int]:
     """Seconds since midnight and nanoseconds."""
-    match = _TIME.fullmatch(cell)
-    if match is None:
-        raise InputError(f"time must be HH:MM:SS with up to nine decimals, got {cell!r}")
-    hour, minute, second = (int(part) for part in match.groups()[:3])
-    sec = 3600 * hour + 60 * minute + second
-    if minute > 59 or second > 59 or sec >= DAY_SECONDS:
-        raise InputError(f"time must be from 00:00:00 to 23:59:59, got {cell!r}")
-    return sec, int((match[4] or "").ljust(9, "0"))
+    try:
+        return parse_clock(cell)
+    except ValueError as error:
+        raise InputError(f"time: {error}") from error
 
 
 def _side(cell: str) -> Side:

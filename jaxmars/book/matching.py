@@ -96,6 +96,7 @@ def apply_order(
         max_trades=max_trades,
         collecting=collecting,
         self_trade=self_trade,
+        crowd=(),
     )
     return book, fills
 
@@ -108,6 +109,7 @@ def apply_and_read(
     max_trades: int,
     collecting: bool | jax.Array,
     self_trade: SelfTrade,
+    crowd: tuple[int, ...],
 ) -> tuple[Book, Fills, Any]:
     """`apply_order`, and what `read` finds in the book the order trades in.
 
@@ -118,13 +120,19 @@ def apply_and_read(
       max_trades: as in `apply_order`.
       collecting: as in `apply_order`.
       self_trade: as in `apply_order`.
+      crowd: agents whose trades with themselves are none of its business.
     """
     match = functools.partial(
-        _match, read=read, max_trades=max_trades, collecting=collecting, self_trade=self_trade
+        _match,
+        read=read,
+        max_trades=max_trades,
+        collecting=collecting,
+        self_trade=self_trade,
+        crowd=crowd,
     )
     if self_trade != SelfTrade.CANCEL_RESTING:
         return match(book, order)
-    cleared, taken = without_own(book, order, collecting)
+    cleared, taken = without_own(book, order, collecting, crowd)
     after, fills, found = match(cleared, order)
     rejected = (fills.status & REJECTING) != 0
     met = ~rejected & (taken > 0)
@@ -146,10 +154,11 @@ def _match(
     max_trades: int,
     collecting: bool | jax.Array,
     self_trade: SelfTrade,
+    crowd: tuple[int, ...],
 ) -> tuple[Book, Fills, Any]:
     """The two passes of an order, with what is recorded in between."""
     guarded = self_trade in (SelfTrade.REJECT, SelfTrade.CANCEL_INCOMING)
-    own = first_own(book, order, collecting) if guarded else None
+    own = first_own(book, order, collecting, crowd) if guarded else None
     stop = own if self_trade == SelfTrade.CANCEL_INCOMING else None
     seen = _scan(book, order, collecting, stop)
     effect = _once(_decide(book, order, seen, collecting, own, stop), ())

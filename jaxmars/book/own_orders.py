@@ -18,20 +18,26 @@ def reach(order: Order, collecting: bool | jax.Array) -> jax.Array:
     return worst if collecting is False else jnp.where(collecting, NOTHING_IN_REACH, worst)
 
 
-def first_own(book: Book, order: Order, collecting: bool | jax.Array) -> jax.Array:
+def first_own(
+    book: Book, order: Order, collecting: bool | jax.Array, crowd: tuple[int, ...]
+) -> jax.Array:
     """Volume ahead of the first order of its own agent an order could meet, `[]` int32.
 
-    `NO_KEY`, more than any volume ahead, if there is none.
+    `NO_KEY`, more than any volume ahead, if there is none or the agent stands for a crowd.
     """
     new = (order.kind == Kind.LIMIT) | (order.kind == Kind.MARKET)
     trading = new | (order.kind == Kind.IOC) | (order.kind == Kind.FOK)
     opposite = rows() == jnp.where(trading, 1 - order.side, NO_ROW)
     own = (book.size > 0) & (book.agent_id == order.agent_id)
+    for many in crowd:
+        own &= order.agent_id != many
     met = opposite & own & (book.key <= reach(order, collecting))
     return jnp.where(met, book.ahead, NO_KEY).min()
 
 
-def without_own(book: Book, order: Order, collecting: bool | jax.Array) -> tuple[Book, jax.Array]:
+def without_own(
+    book: Book, order: Order, collecting: bool | jax.Array, crowd: tuple[int, ...]
+) -> tuple[Book, jax.Array]:
     """The book without the orders an order would meet of its own agent, and their shares.
 
     One turn of the loop per such order: taking one out brings the next ones nearer. An order whose
@@ -40,11 +46,11 @@ def without_own(book: Book, order: Order, collecting: bool | jax.Array) -> tuple
     duplicate = ((book.size > 0) & (book.order_id == order.order_id)).any()
 
     def meets(carry: tuple[Book, jax.Array]) -> jax.Array:
-        return ~duplicate & (first_own(carry[0], order, collecting) < order.size)
+        return ~duplicate & (first_own(carry[0], order, collecting, crowd) < order.size)
 
     def take_out(carry: tuple[Book, jax.Array]) -> tuple[Book, jax.Array]:
         book, taken = carry
-        first = first_own(book, order, collecting)
+        first = first_own(book, order, collecting, crowd)
         opposite = rows() == 1 - order.side
         here = opposite & (book.size > 0) & (book.ahead == first)
         shares = jnp.where(here, book.size, 0).sum(dtype=jnp.int32)

@@ -56,6 +56,7 @@ def execute(
         max_trades=max_trades,
         collecting=collecting,
         self_trade=rules.self_trade,
+        crowd=rules.crowd,
     )
     status = fills.status | fault
     if num:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmars.book import apply_order, book_from_levels, l2_snapshot, level_order_ids
+from jaxmars.clock_text import clock_text
 from jaxmars.config import MarketConfig
 from jaxmars.data.flow import CROWD, order_rows
 from jaxmars.data.lobster import (
@@ -226,8 +227,7 @@ def _stamps(data: LobsterData) -> np.ndarray:
 
 def _clock(stamp: Any) -> str:
     """Nanoseconds since midnight as HH:MM:SS, decimals cut off."""
-    seconds = int(stamp) // NANOS
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return clock_text(int(stamp) // NANOS)
 
 
 def _last_row(data: LobsterData, stamp: Any) -> int:

@@ -26,13 +26,14 @@ from jaxmars.book import (
     execute,
     execute_uncross,
     l2_snapshot,
+    rejected,
 )
-from jaxmars.config import MarketConfig
+from jaxmars.config import MarketConfig, SelfTrade
 from jaxmars.sim import requests as lines
 from jaxmars.sim.flight import land, next_landing, send
 from jaxmars.sim.rarely import rarely
 from jaxmars.sim.state import MarketState, queue_wake, row, view_of
-from jaxmars.types import Event, Fills, Kind, Order, Params, Status, Time
+from jaxmars.types import REJECTING, Event, Fills, Kind, Order, Params, Status, Time
 
 EXCHANGE = -1  # agent id of events nobody asked for: the trade of a call auction
 
@@ -92,7 +93,7 @@ def step(
         market.book, requests, turn.actor, market.order_id, choice_key
     )
     market, fills = _execute(market, order, turn, cfg)
-    event = _event(market, order, fills, turn, missed | lost)
+    event = _event(market, order, fills, turn, missed | lost | _stopped(fills, cfg))
     market = market._replace(
         time=turn.now,
         order_id=market.order_id + (order.kind != Kind.NONE),
@@ -237,6 +238,14 @@ def _execute(
         last_price=jnp.where(fills.filled > 0, fills.last_price, market.last_price),
     )
     return market, fills
+
+
+def _stopped(fills: Fills, cfg: MarketConfig) -> jax.Array:
+    """`STOPPED` if the rule against trades with oneself left nothing of an order."""
+    if cfg.rules.self_trade == SelfTrade.ALLOW:
+        return jnp.zeros((), jnp.int32)
+    alone = rejected(fills) & ((fills.status & REJECTING) == 0)
+    return jnp.where(alone, jnp.int32(Status.STOPPED), 0)
 
 
 def _event(

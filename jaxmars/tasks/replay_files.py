@@ -1,6 +1,5 @@
 """A replay on disk: numbers, differences per level, and the book as a depth heat map."""
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,11 +10,10 @@ from jaxmars.data.continuous import ReplayReport, Samples
 from jaxmars.data.lobster import NANOS, nanoseconds
 from jaxmars.data.orderflow import L3Data, TradeReports, host_time
 from jaxmars.data.replay import OneStepReport
-from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_together
 from jaxmars.types import Kind, Side, describe
 
-SUMMARY, DIFFERENCES, FIGURE = "replay.json", "differences.csv", "depth.png"
+FILES = SUMMARY, DIFFERENCES, FIGURE = "replay.json", "differences.csv", "depth.png"
 PICTURE_COLUMNS = 900  # moments of the heat map
 PICTURE_ROWS = 320  # prices of the heat map, at most
 SHOWN = (0.005, 0.995)  # quantiles of the prices that the picture covers
@@ -48,24 +46,6 @@ class ReplayRun(NamedTuple):
     trades: TradeReports  # of that part
     one_step: OneStepReport | None  # LOBSTER only
     slots: int  # orders a side of the book could hold
-
-
-def check_out(out: pathlib.Path) -> None:
-    """Refuses, before anything is computed, a folder that the files cannot be written to.
-
-    Raises:
-      InputError: something in the way, or no permission.
-    """
-    there = out
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise InputError(f"{there} is a file, expected a folder to write to")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there} may not be written to, expected a folder to write to")
-    for name in (SUMMARY, DIFFERENCES, FIGURE):
-        if (out / name).is_dir():
-            raise InputError(f"{out / name} is a folder, expected a file that may be replaced")
 
 
 def write_replay(out: pathlib.Path, run: ReplayRun, made_by: dict[str, Any], title: str) -> None:

@@ -23,7 +23,7 @@ from jaxmars.book import Book
 from jaxmars.clock_text import clock_text
 from jaxmars.config import DAY_SECONDS, Calendar, MarketConfig, SimConfig
 from jaxmars.errors import InputError
-from jaxmars.tasks.scenario_agents import BUILDERS, CROWDS, Built, World
+from jaxmars.tasks.scenario_agents import BUILDERS, CROWDS, FOR_MANY, Built, World
 from jaxmars.tasks.scenario_book import NOBODY, read_source
 from jaxmars.tasks.scenario_market import MOST_RECORDS, read_market
 from jaxmars.tasks.scenario_table import Table, read_table
@@ -225,6 +225,9 @@ def _traders(head: _Head, built: Built, market: MarketConfig) -> list[Trader]:
         "computation": table.number("computation", 0, LONGEST_DELAY, 0.0),
     }
     table.finish()
+    for key in ("communication", "computation"):
+        if built.draws_anew and rest[key]:
+            raise table.fail(key, f"0, since {head.kind} draws its next order anew at every event")
     return [
         Trader(name, head.kind, built.agent, built.params, built.memory, **rest)
         for name in head.names
@@ -238,14 +241,17 @@ def _with_room(
     end: tuple[int, int],
     traders: tuple[Trader, ...],
 ) -> MarketConfig:
-    """The market with room for the fills of an event and for requests under way."""
+    """The market with room for the fills of an event and for requests under way, that knows which
+    agents stand for many traders."""
     ends = market.calendar.auction_ends
     uncrosses = any(begin[0] <= second <= end[0] for second in ends)
     late = sum(t.communication + t.computation > 0 for t in traders)
     records = AUCTION_RECORDS if uncrosses else RECORDS
+    crowd = tuple(number for number, t in enumerate(traders) if t.kind in FOR_MANY)
     under_way = min(REQUESTS_UNDER_WAY * late, MOST_RECORDS)
     market = dataclasses.replace(
         market,
+        rules=dataclasses.replace(market.rules, crowd=crowd),
         max_trades=table.whole("max_trades", 0, MOST_RECORDS, records),
         max_in_flight=table.whole("max_in_flight", min(late, 1), MOST_RECORDS, under_way),
     )

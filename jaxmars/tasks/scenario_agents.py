@@ -65,6 +65,7 @@ class Built(NamedTuple):
     memory: Any = None
     segment: int | None = None  # steps between two refreshes, if it depends on them
     weights: str | None = None  # where its model came from
+    draws_anew: bool = False  # its next order after every event; then latency makes no sense
 
 
 Builder = Callable[[Table, World], Built]
@@ -171,7 +172,7 @@ def _reference(table: Table, world: World) -> Built:
             "start, expected for example builtin = 0 in [book]"
         )
     params = ReferenceParams(**_read(table, world, REFERENCE))
-    return Built(reference_agent(world.market.lot_size), params)
+    return Built(reference_agent(world.market.lot_size), params, draws_anew=True)
 
 
 def _background(table: Table, world: World) -> Built:
@@ -228,7 +229,7 @@ def _paper_twap(table: Table, world: World) -> Built:
 def _zero_intelligence(table: Table, world: World) -> Built:
     numbers = _read(table, world, ZERO_INTELLIGENCE)
     params = ZeroIntelligenceParams(price=_price(table, world), **numbers)
-    return Built(zero_intelligence_agent(), params)
+    return Built(zero_intelligence_agent(), params, draws_anew=True)
 
 
 def _value(table: Table, world: World) -> Built:
@@ -284,3 +285,4 @@ BUILDERS: dict[str, Builder] = {
     "script": _script,
 }
 CROWDS = ("background", "reference")  # agents that take the resting orders for their own
+FOR_MANY = (*CROWDS, "noise", "zero_intelligence")  # agents that stand for many traders

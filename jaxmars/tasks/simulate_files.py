@@ -1,7 +1,6 @@
 """A simulation on disk: events, fills, accounts, picture, summary."""
 
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_together
 from jaxmars.tasks.simulate import SimulationResult
 from jaxmars.tasks.simulate_tables import status_table
@@ -44,24 +42,6 @@ def write_simulation(out: pathlib.Path, result: SimulationResult, made_by: dict[
         SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
     }
     write_together(out, writers)
-
-
-def check_out(out: pathlib.Path) -> None:
-    """Refuses, before anything is computed, a folder that the files cannot be written to.
-
-    Raises:
-      InputError: something in the way, or no permission.
-    """
-    there = out
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise InputError(f"{there} is a file, expected a folder to write to")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there} may not be written to, expected a folder to write to")
-    for name in FILES:
-        if (out / name).is_dir():
-            raise InputError(f"{out / name} is a folder, expected a file that may be replaced")
 
 
 def summary(result: SimulationResult) -> dict[str, Any]:

@@ -232,3 +232,13 @@ def test_own_orders_stay_when_the_order_that_meets_them_is_rejected() -> None:
     assert bits(send(desk, rules, Kind.LIMIT, BUY, 101, 5, 9, 0)) == Status.BOOK_FULL
     assert bits(send(desk, rules, Kind.LIMIT, BUY, 101, 5, 3, 0)) == Status.DUPLICATE_ID
     assert desk.orders(SELL) == [(101, 10, 3, 0)]
+
+
+def test_a_crowd_trades_with_itself() -> None:
+    """Agent 1 stands for many traders, agent 2 does not."""
+    rules = RulesConfig(self_trade=SelfTrade.REJECT, crowd=(1,))
+    for agent, filled in ((1, 10), (2, 0)):
+        desk = Desk()
+        send(desk, rules, Kind.LIMIT, SELL, 100, 10, 1, agent)
+        fills = send(desk, rules, Kind.LIMIT, BUY, 100, 10, 2, agent)
+        assert fills.filled == filled

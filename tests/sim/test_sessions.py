@@ -10,10 +10,18 @@ from jaxmars import calendar, clock
 from jaxmars.agents import NoiseParams, Schedule, noise_agent, scripted_agent
 from jaxmars.agents.base import Ask, make_request
 from jaxmars.book import init_book, invariants, resting_orders
-from jaxmars.config import Calendar, MarketConfig, Phase, PhaseKind, SimConfig
+from jaxmars.config import (
+    Calendar,
+    MarketConfig,
+    Phase,
+    PhaseKind,
+    RulesConfig,
+    SelfTrade,
+    SimConfig,
+)
 from jaxmars.sim import MarketState, init_market, rollout, simulate, step
 from jaxmars.sim.market import EXCHANGE
-from jaxmars.types import Event, Kind, Side, Status, Time
+from jaxmars.types import REJECTING, Event, Kind, Side, Status, Time
 
 AUCTION, CONTINUOUS = PhaseKind.AUCTION, PhaseKind.CONTINUOUS
 DAY = Calendar(
@@ -268,3 +276,30 @@ def test_a_recorder_rides_along() -> None:
     assert market.record[0].tolist() == events.filled.sum(1).tolist()
     assert market.record[1].tolist() == events.last_price.max(1).tolist()
     assert min(market.record[0].tolist()) > 0
+
+
+def test_an_order_stopped_by_its_own_agent_is_no_record() -> None:
+    """The second order of one agent would trade with its first."""
+    cfg = MarketConfig(slots=8, levels=2, rules=RulesConfig(self_trade=SelfTrade.REJECT))
+    agents, key = (scripted_agent(1),), jax.random.key(0)
+    times = clock.make_time(np.array([1, 2]))
+    params = (Schedule(times, make_request(LIMIT, np.array([SELL, BUY]), 100, 100)),)
+
+    def run() -> Event:
+        market = init_market(
+            key,
+            params,
+            init_book(8),
+            clock.make_time(0),
+            clock.make_time(9),
+            jnp.int32(0),
+            (None,),
+            agents=agents,
+            cfg=cfg,
+        )
+        advance = lambda market, _: step(key, market, params, agents=agents, cfg=cfg)
+        return jax.lax.scan(advance, market, None, length=3)[1]
+
+    event = jax.tree.map(np.asarray, quick_jit(run)())
+    assert event.status.tolist() == [0, Status.SELF_TRADE | Status.STOPPED, 0]
+    assert event.status[1] & REJECTING and not event.filled.any()

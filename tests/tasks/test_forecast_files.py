@@ -13,9 +13,10 @@ from pyarrow import parquet
 
 from jaxmars.data.start import MidPath, StartPoint
 from jaxmars.errors import InputError
+from jaxmars.files import check_out
 from jaxmars.tasks import forecast_files
 from jaxmars.tasks.forecast import ForecastResult
-from jaxmars.tasks.forecast_files import check_out, draw_fan, write_forecast
+from jaxmars.tasks.forecast_files import FILES, draw_fan, write_forecast
 
 TICK = 0.01
 MADE_BY = {"made_by": "a test", "seed": 0, "config": {"flags": {"start": None}}}
@@ -145,7 +146,7 @@ def test_folders_that_cannot_be_written_to_are_refused_early(tmp_path: pathlib.P
     }
     for path, sentence in refused.items():
         with pytest.raises(InputError, match=re.escape(sentence)):
-            check_out(path)
-    check_out(tmp_path)
-    check_out(tmp_path / "not" / "there")
+            check_out(path, FILES)
+    check_out(tmp_path, FILES)
+    check_out(tmp_path / "not" / "there", FILES)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "out"], "nothing was made"

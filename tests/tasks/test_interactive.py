@@ -1,6 +1,7 @@
 """The market in your hands: what you send, what comes back, forks, and files."""
 
 import pathlib
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def test_time_passes_and_nothing_happens_after_it(mine: Market) -> None:
     events = mine.events()
     assert mine.seconds == 34_800
     assert 500 < len(events) < 800
-    later = mine.advance(2.5)
+    later: Any = mine.advance(2.5)
     assert mine.seconds == 34_802.5
     assert len(mine.events()) == len(events) + len(later)
     assert later["time_ns"].between(34_800 * 10**9 + 1, 34_802_500_000_000).all()
@@ -72,7 +73,7 @@ def test_a_limit_order_rests_and_binds_cash(mine: Market) -> None:
 
 
 def test_a_market_order_trades_at_the_book_it_saw(mine: Market) -> None:
-    book = mine.book()
+    book: Any = mine.book()
     best = book.iloc[0]
     size = int(best["ask_size"]) // 2
     receipt = mine.submit(Kind.MARKET, Side.BUY, size)
@@ -80,14 +81,15 @@ def test_a_market_order_trades_at_the_book_it_saw(mine: Market) -> None:
     assert receipt.price == pytest.approx(best["ask"])
     assert mine.account["shares"] == size
     assert mine.account["cash"] == pytest.approx(MONEY - size * best["ask"])
-    fills = mine.fills()
+    fills: Any = mine.fills()
     assert fills["size"].sum() == size
     assert set(fills["agent"]) == {YOU} and set(fills["role"]) == {"TAKER"}
     assert mine.book().iloc[0]["ask_size"] == best["ask_size"] - size
 
 
 def test_orders_that_are_not_taken_say_why(mine: Market) -> None:
-    ask = float(mine.book()["ask"][0])
+    book: Any = mine.book()
+    ask = float(book["ask"][0])
     trouble = lambda receipt: list(receipt.trouble)
     assert trouble(mine.submit(Kind.FOK, Side.BUY, 10**6, ask)) == describe(Status.NOT_FILLED)
     assert trouble(mine.submit(Kind.POST_ONLY, Side.BUY, 100, ask)) == describe(Status.WOULD_TRADE)
@@ -109,11 +111,11 @@ def test_fewer_shares_keep_their_place_and_more_lose_it(mine: Market) -> None:
 
 
 def test_a_maker_is_in_the_ledger_too(mine: Market) -> None:
-    book = mine.book()
+    book: Any = mine.book()
     bid = float(book["bid"][0])
     mine.submit(Kind.LIMIT, Side.BUY, 5000, bid + 0.01)
     mine.advance(120)
-    fills = mine.fills()
+    fills: Any = mine.fills()
     assert (fills["role"] == "MAKER").sum() > 3
     assert fills["size"].sum() == mine.account["bought"]
     spent = (fills["size"] * fills["price"]).sum()
@@ -133,7 +135,7 @@ def test_futures_are_forks_side_by_side(mine: Market) -> None:
     futures = mine.futures(3, 60.0, seed=4)
     for number, future in enumerate(futures):
         fork = mine.fork(4 + number)
-        later = fork.advance(60.0)
+        later: Any = fork.advance(60.0)
         assert later["order_id"].tolist() == future.events.order_id.tolist()
         assert later["size"].tolist() == future.events.size.tolist()
 
@@ -171,7 +173,7 @@ def test_latency_delays_what_you_send() -> None:
     late = market(latency=make_delay(0.5, 0.2))
     assert late.submit(Kind.LIMIT, Side.BUY, 300, 9.5).trouble == ()
     assert late.orders().empty
-    events = late.advance(3)
+    events: Any = late.advance(3)
     sent = events[events["agent_id"] == YOUR_ID]
     assert sent["time_ns"].tolist() == [34_801_200_000_000]
     assert late.orders()["size"].tolist() == [300]
