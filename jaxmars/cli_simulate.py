@@ -52,7 +52,7 @@ reference = 20.00     # price of the day before: leans call auctions, centres pr
 # price_step = 0.01   # prices must be multiples of it
 # size_step = 1       # shares; sizes of new orders must be multiples of it
 price_limit = 0.1     # share of the reference that prices may move in a day, 0 for none
-self_trade = "allow"  # or "reject", "cancel_resting", "cancel_incoming"; crowds need allow
+self_trade = "reject" # or "allow", "cancel_resting", "cancel_incoming"; crowds are exempt
 
 [book]                # nothing here means an empty book
 builtin = 0           # one of the built-in starts of the reference market

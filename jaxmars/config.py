@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import math
 
-from jaxmars.types import Kind
+from jaxmars.enums import Kind
 
 NOT_SET = -1
 DAY_SECONDS = 86_400

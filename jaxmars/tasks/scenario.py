@@ -72,7 +72,7 @@ class Scenario(NamedTuple):
     seed: int = 0
     last_price: int = 0  # ticks of the last trade, 0 before any
     reference: int = 0  # ticks, price of the day before, 0 if unknown
-    start_mid: int = 0  # ticks, 0 if there is no price yet
+    start_mid: float = 0.0  # ticks, 0 if there is no price yet
     words: str = "a market"  # for titles
     weights: tuple[str, ...] = ()  # folders or hub ids of the models in use
     source: dict[str, Any] | None = None  # the file as it was read
@@ -106,7 +106,7 @@ def read_scenario(path: pathlib.Path) -> Scenario:
     market, reference = read_market(market_table, source.market, source.is_fixed)
     begin, end = _read_times(run, source.at, market.calendar)
     opening = source.open(market, begin)
-    price = reference or opening.mid
+    price = reference or round(opening.mid)
     seed = run.whole("seed", 0, MOST_SEEDS - 1, 0)
     fundamental = _read_fundamental(top, market, begin, end, price, seed)
     top.finish()

@@ -31,7 +31,7 @@ class Opening(NamedTuple):
 
     book: Book
     last_price: int  # ticks of the last trade, 0 before any
-    mid: int  # ticks, rounded; 0 if nothing rests and nothing has traded
+    mid: float  # ticks; 0 if nothing rests and nothing has traded
     past: StartPoint | None  # with the orders so far, where they are known
 
 
@@ -74,7 +74,7 @@ def read_source(table: Table, folder: pathlib.Path, owners: dict[str, int], crow
 
 def _empty(market: MarketConfig, moment: tuple[int, int]) -> Opening:
     del moment
-    return Opening(jax.tree.map(np.asarray, init_book(market.slots)), 0, 0, None)
+    return Opening(jax.tree.map(np.asarray, init_book(market.slots)), 0, 0.0, None)
 
 
 def _builtin(table: Table, crowd: int) -> Source:
@@ -126,7 +126,7 @@ def _of_start(start: StartPoint, market: MarketConfig, crowd: int) -> Opening:
     """The market at a start, with all its orders in the hands of one agent."""
     book = with_slots(start.book, market.slots)
     book = book._replace(agent_id=jnp.full_like(book.agent_id, crowd))
-    mid = round(float(event_mid(start.flow.event)[-1]))
+    mid = float(event_mid(start.flow.event)[-1])
     return Opening(jax.tree.map(np.asarray, book), int(start.last_price), mid, start)
 
 
@@ -152,7 +152,7 @@ def _orders(table: Table, owners: dict[str, int], crowd: int) -> Source:
         ids = -1 - np.arange(len(rows))
         book = book_from_orders(market.slots, *(whole(x) for x in (side, price, size, ids, agent)))
         best = [x for x in (bids.max(initial=0), asks.min(initial=2**31)) if 0 < x < 2**31]
-        mid = round(float(np.mean(best))) if best else 0
+        mid = float(np.mean(best)) if best else 0.0
         return Opening(jax.tree.map(np.asarray, book), 0, mid, None)
 
     return Source(MarketConfig(), False, None, f"a book of {len(rows)} orders", open_it)
