@@ -5,10 +5,12 @@ offset, volume, shuffle and gap one after the other from one generator; here eac
 key and the five draws are made at once from it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmars import clock
 from jaxmars.agents.base import (
@@ -61,15 +63,17 @@ def noise_agent(start: Time, end: Time) -> Agent:
         params: NoiseParams, key: jax.Array, state: NoiseState, view: MarketView
     ) -> tuple[NoiseState, Request]:
         del state
-        kind_key, offset_key, size_key, gap_key = jax.random.split(key, 4)
-        kinds, sides, probs = (jnp.array(x) for x in zip(*KINDS, strict=True))
-        which = jax.random.choice(kind_key, len(KINDS), p=probs)
-        offset = jax.random.choice(offset_key, jnp.array(OFFSETS), p=jnp.array(OFFSET_PROBS))
-        size = jax.random.choice(size_key, jnp.array(SIZES), p=jnp.array(SIZE_PROBS))
+        draws = jax.random.uniform(key, (4,))
+        kinds, sides, probs = zip(*KINDS, strict=True)
+        which = _pick(draws[0], probs)
+        offset = jnp.array(OFFSETS)[_pick(draws[1], OFFSET_PROBS)]
+        size = jnp.array(SIZES)[_pick(draws[2], SIZE_PROBS)]
         base = jnp.where(view.last_price > 0, view.last_price, params.price)
-        gap = params.gap * jax.random.uniform(gap_key, minval=GAP_RANGE[0], maxval=GAP_RANGE[1])
+        gap = params.gap * (GAP_RANGE[0] + draws[3] * (GAP_RANGE[1] - GAP_RANGE[0]))
         wake = stop_after_end(clock.plus(view.time, clock.from_seconds(gap)))
-        return NoiseState(wake), make_request(kinds[which], sides[which], base + offset, size)
+        return NoiseState(wake), make_request(
+            jnp.array(kinds)[which], jnp.array(sides)[which], base + offset, size
+        )
 
     def update(
         params: NoiseParams,
@@ -83,3 +87,9 @@ def noise_agent(start: Time, end: Time) -> Agent:
         return decide(state, state.wake)
 
     return Agent(init, act, update, keep, as_they_are)
+
+
+def _pick(uniform: jax.Array, probs: Sequence[float]) -> jax.Array:
+    """Index drawn with the given probabilities, `[]` int32."""
+    edges = jnp.array(np.cumsum(probs)[:-1], jnp.float32)
+    return (uniform >= edges).sum(dtype=jnp.int32)

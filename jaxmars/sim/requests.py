@@ -83,16 +83,21 @@ def resolve(
     meant = own & _is_meant(book, request, level)
     one_queue = cancel | (request.kind == Ask.CANCEL_AT)
     rank = jnp.where(meant, jnp.where(one_queue, book.ahead, book.order_id), NO_KEY)
-    target = meant & (rank == rank.min())
-    volume, size, price, target_id, side = lax.reduce(
+    least, volume = lax.reduce(
+        (rank, jnp.where(meant, book.size, 0)),
+        (jnp.int32(NO_KEY), jnp.int32(0)),
+        lambda a, b: (jnp.minimum(a[0], b[0]), a[1] + b[1]),
+        (0, 1),
+    )
+    target = meant & (rank == least)
+    size, price, target_id, side = lax.reduce(
         (
-            jnp.where(meant, book.size, 0),
             jnp.where(target, book.size, 0),
             jnp.where(target, jnp.abs(book.key), 0),
             jnp.where(target, book.order_id, 0),
             jnp.where(target, jnp.arange(2, dtype=jnp.int32)[:, None], 0),
         ),
-        (jnp.int32(0),) * 5,
+        (jnp.int32(0),) * 4,
         lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)),
         (0, 1),
     )
@@ -130,10 +135,15 @@ def resolve(
 
 def _nearest_price(book: Book, own: jax.Array, price: jax.Array, key: jax.Array) -> jax.Array:
     """The price of an own order nearest to `price`, `[]` int32 ticks; a coin decides a tie."""
-    far = jnp.where(own, jnp.abs(jnp.abs(book.key) - price), NO_KEY)
-    coin = jnp.where(jax.random.bernoulli(key), 1, -1)
-    tied = own & (far == far.min())
-    return price + coin * jnp.where(tied, coin * (jnp.abs(book.key) - price), NO_KEY).min()
+    gap = jnp.abs(book.key) - price
+    above, below = lax.reduce(
+        (jnp.where(own & (gap >= 0), gap, NO_KEY), jnp.where(own & (gap <= 0), -gap, NO_KEY)),
+        (jnp.int32(NO_KEY), jnp.int32(NO_KEY)),
+        lambda a, b: (jnp.minimum(a[0], b[0]), jnp.minimum(a[1], b[1])),
+        (0, 1),
+    )
+    is_above = (above < below) | ((above == below) & jax.random.bernoulli(key))
+    return jnp.where(is_above, price + above, price - below)
 
 
 def _is_meant(book: Book, request: Request, level: jax.Array) -> jax.Array:
