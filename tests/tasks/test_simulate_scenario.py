@@ -182,15 +182,15 @@ def _last_row(message: pathlib.Path, book: pathlib.Path, second: int) -> str:
 def test_a_book_of_orders(tmp_path: pathlib.Path) -> None:
     orders = (
         '[book]\norders = [{ side = "buy", price = 9.99, size = 300, agent = "b" },\n'
-        '{ side = "buy", price = 9.99, size = 100 }, { side = "sell", price = 10.02, size = 7 }]'
+        '{ side = "buy", price = 9.99, size = 100 }, { side = "sell", price = 10.00, size = 7 }]'
     )
     found = read(tmp_path, RUN, orders, NOISE, agent("noise", 'gap = 1\nname = "b"'))
     bids = resting_orders(found.book, Side.BUY)
     assert [(o.price, o.size, o.agent_id) for o in bids] == [(999, 300, 1), (999, 100, NOBODY)]
     (ask,) = resting_orders(found.book, Side.SELL)
-    assert (ask.price, ask.size, ask.agent_id) == (1002, 7, NOBODY)
+    assert (ask.price, ask.size, ask.agent_id) == (1000, 7, NOBODY)
     assert bool(invariants(jax.tree.map(np.asarray, found.book)))
-    assert found.start_mid == 1000 and found.traders[0].params.price == 1000
+    assert found.start_mid == 999.5 and found.traders[0].params.price == 1000
 
 
 def test_the_fundamental_is_drawn_from_the_seed(tmp_path: pathlib.Path) -> None:
