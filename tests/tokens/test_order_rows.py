@@ -120,6 +120,39 @@ def test_elapsed_seconds_are_truncated_toward_zero() -> None:
     assert made[1, 4] == 0
 
 
+@pytest.mark.parametrize(
+    ("cfg", "first", "second", "expected"),
+    [
+        (MarketConfig.release(), 34_200, 47_000, 7_400),
+        (MarketConfig.release(), 46_900, 47_000, -5_300),  # the release's quirk
+        (MarketConfig.chinese_a_share(), 34_200, 47_000, 7_400),
+        (MarketConfig.chinese_a_share(), 46_900, 47_000, 100),
+        (MarketConfig(), 34_200, 47_000, 12_800),
+    ],
+)
+def test_breaks_are_left_out_of_the_elapsed_time(
+    cfg: MarketConfig, first: int, second: int, expected: int
+) -> None:
+    event = lambda sec: _cancel_event([CANCEL, B, 999, 100, 1, 0], (sec - OPEN) * NANO)
+    book = L2(jnp.array([[999, 0], [1001, 0]]), jnp.array([[500, 0], [300, 0]]))
+    state, _, _ = rows.advance(TABLES, cfg, rows.init_features(2), event(first), book)
+    made = rows.advance(TABLES, cfg, state, event(second), book)[1]
+    assert int(made[rows.ELAPSED]) == expected
+
+
+def test_events_of_a_call_auction_make_no_row() -> None:
+    cfg = MarketConfig.chinese_a_share()
+    book = L2(jnp.array([[999, 0], [1001, 0]]), jnp.array([[500, 0], [300, 0]]))
+    event = _cancel_event([CANCEL, B, 999, 100, 1, 0], 0)
+    state, _, _ = rows.advance(TABLES, cfg, rows.init_features(2), event, book)
+    collected = _cancel_event([CANCEL, B, 999, 100, 2, 0], (53_900 - OPEN) * NANO)  # 14:58:20
+    trade = event._replace(kind=jnp.int32(Kind.UNCROSS))
+    assert int(rows.advance(TABLES, cfg, state, collected, book)[2]) == rows.NO_ROW
+    assert int(rows.advance(TABLES, cfg, state, trade, book)[2]) == rows.NO_ROW
+    later = _cancel_event([CANCEL, B, 999, 100, 2, 0], NANO)
+    assert int(rows.advance(TABLES, cfg, state, later, book)[2]) == rows.APPEND
+
+
 def test_cancels_merge_only_after_a_record_with_a_book_before_it() -> None:
     """A cancel that opens the day has no book before it: the next one makes a row of its own."""
     book = L2(jnp.array([[999, 0], [1001, 0]]), jnp.array([[500, 0], [300, 0]]))
