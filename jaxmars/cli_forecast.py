@@ -9,14 +9,13 @@ Writes fan.png, trajectories.parquet and summary.json.
 """
 
 import argparse
-import contextlib
 import dataclasses
-import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from jaxmars.builtin import default_starts, default_weights
+from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.cli_values import above_zero, clock_time, whole
 from jaxmars.clock_text import clock_text
 from jaxmars.config import MarketConfig, SimConfig
@@ -39,7 +38,6 @@ MOST_ORDERS = 1_000_000  # of a window, a book side, a future
 MOST_LANES = 65_536
 MOST_UNITS = 10**9  # of a tick
 MINUTE = 60
-BAR_WIDTH = 30
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -128,20 +126,6 @@ def check(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag} belongs to --lobster MESSAGE BOOK, which is missing")
     if args.lobster and args.start is not None:
         raise InputError("--start names a built-in start, but --lobster gives another; leave one")
-
-
-def prepare_jax() -> None:
-    """All cores as devices, compiled programs kept between runs."""
-    import jax
-
-    from jaxmars import devices
-
-    with contextlib.suppress(RuntimeError):  # JAX runs already and keeps the devices it has
-        devices.use_all_cores()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        folder = os.path.join(caches, "jaxmars", "xla")
-        jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def choose_policy(args: argparse.Namespace, model: "OrderModel") -> "ContextPolicy":
@@ -241,12 +225,9 @@ def describe_run(
 
 
 def show_pace(pace: Any) -> None:
-    """A progress bar on stderr."""
-    done = round(BAR_WIDTH * pace.finished / pace.wanted)
-    bar = "#" * done + "." * (BAR_WIDTH - done)
-    speed = pace.events / max(pace.run_seconds, 1e-9)
-    text = f"[{bar}] {pace.finished}/{pace.wanted} futures, {speed:,.0f} orders/s"
-    print(f"\r{text}", end="", file=sys.stderr, flush=True)
+    """How far the run is."""
+    text = f"{pace.finished}/{pace.wanted} futures, {speed(pace):,.0f} orders/s"
+    show_bar(pace.finished, pace.wanted, text)
 
 
 def report(result: Any, out: pathlib.Path, tick_size: float) -> None:

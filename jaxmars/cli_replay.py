@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxmars.cli_forecast import prepare_jax
+from jaxmars.cli_pace import prepare_jax, show_bar
 from jaxmars.cli_values import clock_time, whole
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
@@ -34,7 +34,6 @@ MOST_UNITS = 10**9  # of a tick
 FIRST_SLOTS = 512  # orders a side can hold, until more are needed
 GROWTH = 4  # factor to the next try
 DEFAULT_LEVELS = 10  # where the venue recorded no books
-BAR_WIDTH = 30
 
 Read = Callable[[argparse.Namespace], "tuple[L3Data, OneStepReport | None]"]
 
@@ -304,10 +303,8 @@ def describe_run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show_pace(done: int, wanted: int) -> None:
-    """A progress bar on stderr."""
-    filled = round(BAR_WIDTH * done / wanted)
-    bar = "#" * filled + "." * (BAR_WIDTH - filled)
-    print(f"\r[{bar}] {done:,}/{wanted:,} events", end="", file=sys.stderr, flush=True)
+    """How far the run is."""
+    show_bar(done, wanted, f"{done:,}/{wanted:,} events")
 
 
 def report(result: "ReplayRun", out: pathlib.Path) -> None:

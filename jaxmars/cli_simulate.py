@@ -12,7 +12,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jaxmars.cli_forecast import prepare_jax
+from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "simulate"
 HELP = "run a market of any mix of agents from a TOML file"
-BAR_WIDTH = 30
 EXAMPLE = """\
 # A crowd, a market maker and a trader who buys 20,000 shares with latency.
 # Prices and distances between prices are in currency, sizes in shares, times on the exchange's
@@ -148,12 +147,11 @@ def describe_run(scenario: "Scenario", path: pathlib.Path) -> dict[str, Any]:
 
 
 def show_pace(pace: Any) -> None:
-    """A progress bar on stderr."""
-    done = round(BAR_WIDTH * pace.finished / pace.wanted)
-    bar = "#" * done + "." * (BAR_WIDTH - done)
-    speed = pace.events / max(pace.run_seconds, 1e-9)
-    text = f"[{bar}] {pace.finished}/{pace.wanted} trajectories, {pace.events:,} events, "
-    print(f"\r{text}{speed:,.0f}/s", end="", file=sys.stderr, flush=True)
+    """How far the run is."""
+    text = (
+        f"{pace.finished}/{pace.wanted} trajectories, {pace.events:,} events, {speed(pace):,.0f}/s"
+    )
+    show_bar(pace.finished, pace.wanted, text)
 
 
 def report(result: "SimulationResult", out: pathlib.Path) -> None:

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -81,7 +82,7 @@ def test_snapshot_is_that_of_the_last_message(hand_day: LobsterData) -> None:
 
 def test_a_flow_is_int32_on_the_host(hand_day: LobsterData) -> None:
     flow = lobster_flow(hand_day)
-    arrays = [*flow.event.time, *flow.event[1:], *flow.l2]
+    arrays = jax.tree.leaves(flow)
     assert all(isinstance(x, np.ndarray) and x.dtype == np.int32 for x in arrays)
     assert all(len(x) == len(HAND_ORDERS) for x in arrays)
 
@@ -138,13 +139,7 @@ def test_split(hand_day: LobsterData, sec: int, nsec: int, count: int) -> None:
     assert len(stamps(flow_until(flow, sec, nsec))) == count
     assert (stamps(before) <= nanoseconds(sec, nsec)).all()
     assert (stamps(after) > nanoseconds(sec, nsec)).all()
-    whole = [*flow.event.time, *flow.event[1:], *flow.l2]
-    parts = zip(
-        [*before.event.time, *before.event[1:], *before.l2],
-        [*after.event.time, *after.event[1:], *after.l2],
-        strict=True,
-    )
-    for expected, (head, tail) in zip(whole, parts, strict=True):
+    for head, tail, expected in zip(*map(jax.tree.leaves, (before, after, flow)), strict=True):
         assert np.array_equal(np.concatenate([head, tail]), expected)
 
 

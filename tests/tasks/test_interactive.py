@@ -22,7 +22,7 @@ YOUR_ID = 1
 CROWD = (noise_agent(clock.make_time(OPEN), clock.make_time(CLOSE)),)
 CFG = SimConfig(
     market=MarketConfig(
-        slots=64, levels=5, max_trades=4, max_in_flight=4, calendar=Calendar.us_equity()
+        slots=64, levels=5, max_trades=16, max_in_flight=4, calendar=Calendar.us_equity()
     ),
     segment=32,
 )
