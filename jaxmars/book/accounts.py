@@ -9,10 +9,12 @@ a call auction frees what the order had bound, and nothing is freed twice.
 Agents are 0, 1, … up to the number of accounts; what other owners trade is counted for nobody.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxmars.book.state import MAX_VOLUME, Book
 from jaxmars.book.wide import Wide, wide_add, wide_dot, wide_negate, wide_product
@@ -90,7 +92,8 @@ def tradable(account: Account, book: Book, agent_id: jax.Array | int) -> tuple[W
 def turnover(book: Book, order: Order, filled: jax.Array, num: int) -> Turnover:
     """What each of `num` agents trades when an order fills `filled` shares of the opposite side.
 
-    One reduction over that side for every agent, and one for the order's own.
+    One reduction over that side for every agent, and one for the order's own, behind a branch: an
+    order without fills costs nothing where one book runs alone.
 
     Args:
       book: the book before the trade.
@@ -98,6 +101,14 @@ def turnover(book: Book, order: Order, filled: jax.Array, num: int) -> Turnover:
       filled: `[]` int32, shares.
       num: agents.
     """
+    none = jnp.zeros(num, jnp.int32)
+    nothing = Turnover(none, none, *(Wide(none, jnp.zeros(num, jnp.uint32)) for _ in range(2)))
+    count = functools.partial(_turnover, num=num)
+    return lax.cond(filled > 0, count, lambda *_: nothing, book, order, filled)
+
+
+def _turnover(book: Book, order: Order, filled: jax.Array, *, num: int) -> Turnover:
+    """`turnover` of an order that fills something."""
     buy = order.side == Side.BUY
     side = lambda x: jnp.where(buy, x[Side.SELL], x[Side.BUY])
     agents = jnp.arange(num, dtype=jnp.int32)[:, None]

@@ -1,5 +1,7 @@
 """Requests of agents turned into orders, one per step."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -77,6 +79,62 @@ def resolve(
     cancel = request.kind == Kind.CANCEL
     by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
     takes_out = cancel | (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= Ask.MODIFY)
+    # A branch where one trajectory runs alone; under vmap both sides are computed.
+    target = lax.cond(takes_out, _find, _find_nothing, book, request, agent_id, key)
+    size, price, side, level = target.size, target.price, target.side, target.level
+    found = size > 0
+    modify = found & (request.kind == Ask.MODIFY)
+    smaller = modify & (request.price == price) & (request.size > 0) & (request.size <= size)
+    unchanged = smaller & (request.size == size)
+    removed = jnp.where(modify, size - jnp.where(smaller, request.size, 0), request.size)
+    removed = jnp.where(found, jnp.minimum(removed, size), request.size)
+    nothing = (takes_out & ~found & ~by_id) | unchanged
+    kind = jnp.where(takes_out, Kind.CANCEL, request.kind)
+    new_id = jnp.where(request.order_id > 0, request.order_id, order_id)
+    named = jnp.where(found, target.order_id, request.order_id)
+    order = Order(
+        kind=jnp.where(nothing, Kind.NONE, kind),
+        side=jnp.where(takes_out, side, request.side),
+        price=request.price,
+        size=jnp.where(takes_out, removed, request.size),
+        order_id=jnp.where(takes_out, named, new_id),
+        agent_id=agent_id,
+    )
+    left = jnp.minimum(request.size, target.volume) - removed
+    more = takes_out & found & ~modify & (left > 0)
+    replaces = modify & ~smaller
+    rest = Request(
+        kind=jnp.where(replaces, Kind.LIMIT, request.kind),
+        side=side,
+        price=level,
+        size=jnp.where(replaces, request.size, left),
+        order_id=request.order_id,
+    )
+    missed = jnp.where(cancel & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
+    return order, choose(more | replaces, rest, no_request()), missed
+
+
+class _Target(NamedTuple):
+    """The order a request takes out first; all 0 if there is none."""
+
+    size: jax.Array  # [] int32, shares
+    price: jax.Array  # [] int32, ticks
+    order_id: jax.Array  # [] int32
+    side: jax.Array  # [] int32, Side
+    volume: jax.Array  # [] int32, shares of all orders the request names
+    level: jax.Array  # [] int32, ticks: the price it names
+
+
+def _find_nothing(book: Book, request: Request, agent_id: jax.Array, key: jax.Array) -> _Target:
+    """What a request finds that takes nothing out."""
+    del book, agent_id, key
+    zero = jnp.int32(0)
+    return _Target(zero, zero, zero, zero, zero, request.price)
+
+
+def _find(book: Book, request: Request, agent_id: jax.Array, key: jax.Array) -> _Target:
+    """The oldest of the orders a request names."""
+    cancel = request.kind == Kind.CANCEL
     own = (book.size > 0) & (book.agent_id == agent_id)
     nearest = _nearest_price(book, own, request.price, key)
     level = jnp.where(cancel, nearest, request.price)
@@ -89,48 +147,21 @@ def resolve(
         lambda a, b: (jnp.minimum(a[0], b[0]), a[1] + b[1]),
         (0, 1),
     )
-    target = meant & (rank == least)
-    size, price, target_id, side = lax.reduce(
-        (
-            jnp.where(target, book.size, 0),
-            jnp.where(target, jnp.abs(book.key), 0),
-            jnp.where(target, book.order_id, 0),
-            jnp.where(target, jnp.arange(2, dtype=jnp.int32)[:, None], 0),
-        ),
-        (jnp.int32(0),) * 4,
+    first = meant & (rank == least)
+    columns = (
+        book.size,
+        jnp.abs(book.key),
+        book.order_id,
+        jnp.broadcast_to(jnp.arange(2, dtype=jnp.int32)[:, None], book.size.shape),
+    )
+    picked = lax.reduce(
+        tuple(jnp.where(first, column, 0) for column in columns),
+        (jnp.int32(0),) * len(columns),
         lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True)),
         (0, 1),
     )
-    found = size > 0
-    modify = found & (request.kind == Ask.MODIFY)
-    smaller = modify & (request.price == price) & (request.size > 0) & (request.size <= size)
-    unchanged = smaller & (request.size == size)
-    removed = jnp.where(modify, size - jnp.where(smaller, request.size, 0), request.size)
-    removed = jnp.where(found, jnp.minimum(removed, size), request.size)
-    nothing = (takes_out & ~found & ~by_id) | unchanged
-    kind = jnp.where(takes_out, Kind.CANCEL, request.kind)
-    new_id = jnp.where(request.order_id > 0, request.order_id, order_id)
-    named = jnp.where(found, target_id, request.order_id)
-    order = Order(
-        kind=jnp.where(nothing, Kind.NONE, kind),
-        side=jnp.where(takes_out, side, request.side),
-        price=request.price,
-        size=jnp.where(takes_out, removed, request.size),
-        order_id=jnp.where(takes_out, named, new_id),
-        agent_id=agent_id,
-    )
-    left = jnp.minimum(request.size, volume) - removed
-    more = takes_out & found & ~modify & (left > 0)
-    replaces = modify & ~smaller
-    rest = Request(
-        kind=jnp.where(replaces, Kind.LIMIT, request.kind),
-        side=side,
-        price=level,
-        size=jnp.where(replaces, request.size, left),
-        order_id=request.order_id,
-    )
-    missed = jnp.where(cancel & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
-    return order, choose(more | replaces, rest, no_request()), missed
+    size, price, order_id, side = picked
+    return _Target(size, price, order_id, side, volume, level)
 
 
 def _nearest_price(book: Book, own: jax.Array, price: jax.Array, key: jax.Array) -> jax.Array:
