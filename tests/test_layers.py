@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "clock",
         "clock_text",
         "config",
+        "convert",
         "data",
         "errors",
         "files",
@@ -52,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "builtin": set(),
     "provenance": {"__init__", "book", "convert"},
     "cli_convert": {"errors", "models"},
+    "cli_facts": {"cli_values", "convert", "files", "provenance", "tasks"},
     "cli_forecast": {
         "agents",
         "builtin",
@@ -82,7 +84,15 @@ ALLOWED: dict[str, set[str]] = {
         "types",
     },
     "cli_simulate": {"cli_forecast", "convert", "errors", "files", "provenance", "tasks", "types"},
-    "cli": {"__init__", "cli_convert", "cli_forecast", "cli_replay", "cli_simulate", "errors"},
+    "cli": {
+        "__init__",
+        "cli_convert",
+        "cli_facts",
+        "cli_forecast",
+        "cli_replay",
+        "cli_simulate",
+        "errors",
+    },
 }
 
 
