@@ -1,4 +1,4 @@
-"""The command line: `jaxmars forecast`, `simulate`, `replay`, `facts`, `convert`."""
+"""The command line: `jaxmars forecast`, `simulate`, `replay`, `facts`, `data`, `convert`."""
 
 import argparse
 import os
@@ -7,7 +7,15 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from jaxmars import __version__, cli_convert, cli_facts, cli_forecast, cli_replay, cli_simulate
+from jaxmars import (
+    __version__,
+    cli_convert,
+    cli_data,
+    cli_facts,
+    cli_forecast,
+    cli_replay,
+    cli_simulate,
+)
 from jaxmars.errors import InputError
 
 USER_ERROR = 2
@@ -65,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="jaxmars", description="A JAX-native market simulator.")
     parser.add_argument("--version", action="version", version=f"jaxmars {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (cli_forecast, cli_simulate, cli_replay, cli_facts, cli_convert):
+    for module in (cli_forecast, cli_simulate, cli_replay, cli_facts, cli_data, cli_convert):
         sub = commands.add_parser(
             module.NAME,
             help=module.HELP,

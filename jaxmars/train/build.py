@@ -39,6 +39,7 @@ from jaxmars.train.shards import (
     Manifest,
     Shard,
     converters_digest,
+    domain_entries,
     market_entries,
     shard_name,
     write_manifest,
@@ -176,7 +177,7 @@ def _fit(recipe: Recipe, report: Report) -> Bins:
                 sample.add(day.symbol, day.date, part, found, flow.l2)
         report(FITTING, done, len(days))
     converters = sample.fit(recipe.model) if recipe.bins is None else recipe.bins
-    return Bins(converters, sample.domain(converters)._asdict())
+    return Bins(converters, domain_entries(sample.domain(converters)))
 
 
 def _write_day(
@@ -212,7 +213,7 @@ def _write_day(
             open_time=opened.time,
             open_price=opened.price,
             last_elapsed=int(np.max(kept[:, ELAPSED], initial=0)),
-            domain=part_domain(bins.converters, flow, found, part)._asdict(),
+            domain=domain_entries(part_domain(bins.converters, flow, found, part)),
         )
         note_shard(out, shard)
         shards.append(shard)

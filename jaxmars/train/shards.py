@@ -264,6 +264,11 @@ def read_entry(raw: Any, where: str) -> Shard:
     return Shard(**entry)
 
 
+def domain_entries(domain: Domain) -> dict[str, Any]:
+    """A domain as JSON."""
+    return {"end_bins": domain.end_bins, "spread": [*domain.spread], "size": [*domain.size]}
+
+
 def shard_domain(shard: Shard) -> Domain:
     """The summary of a shard's orders."""
     return domain_from_json(shard.domain)
