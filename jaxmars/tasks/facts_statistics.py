@@ -255,7 +255,9 @@ def _moments(
     """Count and sums of the second to fourth powers about the mean of each group, `[groups]`."""
     n = _sum(keep.sum(1).astype(float), groups)
     centred = np.where(keep, x - _mean(x, keep, groups)[groups.of_window][:, None], 0.0)
-    second, third, fourth = (_sum((centred**k).sum(1), groups) for k in (2, 3, 4))
+    square = centred * centred
+    powers = (square, square * centred, square * square)
+    second, third, fourth = (_sum(power.sum(1), groups) for power in powers)
     return n, second, third, fourth
 
 
