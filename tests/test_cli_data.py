@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from oracles.shard_days import MODEL, day_of, random_flow
+from oracles.shard_days import LEVELS, MODEL, day_of, random_flow
 from PIL import Image
 
-from jaxmars import __version__, cli_data
+from jaxmars import __version__, cli, cli_data
 from jaxmars.errors import InputError
 from jaxmars.tasks.data_files import clock_seconds
 from jaxmars.tokens.bins import load_converters
@@ -22,7 +22,7 @@ from jaxmars.train.shards import BINS, read_manifest
 ORDERS = 300
 DATES = ["2030-01-01", "2030-01-02"]
 RECIPE = (
-    "levels = 2\n[bins]\n"
+    f"levels = {LEVELS}\n[bins]\n"
     + "\n".join(f"{name} = {getattr(MODEL, name)}" for name in BINS)
     + "".join(
         f'\n[[days]]\nsymbol = "A"\ndate = "{date}"\nevents = "days/A_{date}.parquet"\n'
@@ -116,6 +116,15 @@ def test_by_time_and_with_the_bins_of_a_dataset(world: pathlib.Path) -> None:
     assert read_manifest(pathlib.Path("more")).bins == read_manifest(pathlib.Path("data")).bins
 
 
+def test_a_part_without_orders(world: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A time after the last order leaves an empty shard, which nothing trips over."""
+    run(*BUILD, "--validation-after", "20:00:00")
+    run("inspect", "data", "--out", "look")
+    assert "validation: 2 shards, 0 orders" in capsys.readouterr().out
+    with pytest.raises(InputError, match="longer than every validation shard"):
+        Dataset("data", "validation", 8)
+
+
 def test_the_example_is_a_recipe(
     world: pathlib.Path, capsys: pytest.CaptureFixture[str], cache: None
 ) -> None:
@@ -150,8 +159,8 @@ def test_a_folder_of_lobster_pairs(world: pathlib.Path) -> None:
     [
         (("levels", "lebels"), "unknown key 'lebels'"),
         (("num_bins_price_level", "num_bins_price"), r"\[bins\] has an unknown key"),
-        (("levels = 2", "levels = 0"), "levels is 0, expected a whole number"),
-        (("levels = 2", 'calendar = "x"'), "calendar is 'x', expected one of always"),
+        ((f"levels = {LEVELS}", "levels = 0"), "levels is 0, expected a whole number"),
+        ((f"levels = {LEVELS}", 'calendar = "x"'), "calendar is 'x', expected one of always"),
         (('symbol = "A"', 'symbol = "A/B"'), "the symbol 'A/B' is not one"),
         (('date = "2030-01-01"', 'date = "1 May"'), "days 1 is of the date '1 May'"),
         (('date = "2030-01-01"', "date = 2030-01-01"), "expected a date such as"),
@@ -188,6 +197,15 @@ def test_wrong_flags(world: pathlib.Path, arguments: tuple[str, ...], message: s
     with pytest.raises(InputError, match=message):
         run(*arguments)
     assert not (world / "data").exists()
+
+
+def test_the_door(world: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command is known, and tells bad input in one line."""
+    assert cli.main(["data", "build", "nowhere.toml", "--out", "data"]) == cli.USER_ERROR
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    expected = "jaxmars data: nowhere.toml cannot be read: No such file or directory"
+    assert printed.err.splitlines() == [expected]
 
 
 @pytest.mark.parametrize("text", ["2030-13-01", "today", ""])

@@ -1,6 +1,5 @@
 """A look at a dataset: what each shard holds, and how busy the market is over the day."""
 
-import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,10 +8,19 @@ import numpy as np
 import pandas as pd
 
 from jaxmars.clock_text import clock_text
+from jaxmars.config import MarketConfig
 from jaxmars.files import to_json, write_together
 from jaxmars.tokens.domain import QUANTILES
 from jaxmars.tokens.order import ELAPSED, NUM_TYPES, ORDER_INDEX, TYPE_BUY, TYPE_CANCEL, TYPE_SELL
-from jaxmars.train.shards import Manifest, Shard, check_shard, open_shard, shard_domain
+from jaxmars.train.shards import (
+    MANIFEST,
+    Manifest,
+    Shard,
+    check_shard,
+    market_of,
+    open_shard,
+    shard_domain,
+)
 
 FILES = SUMMARY, SHARDS, FIGURE = "inspect.json", "shards.csv", "orders.png"
 SMOOTH_MINUTES = 15  # of the smoothed profile
@@ -50,7 +58,7 @@ def inspect_dataset(
       InputError: a shard that is missing, damaged, or has another checksum.
     """
     rows, days = [], {}
-    breaks = _breaks(manifest)
+    breaks = _breaks(market_of(manifest, folder / MANIFEST))
     slots = int(np.prod([manifest.bins[name] for name in manifest.bins]))
     for done, shard in enumerate(manifest.shards, 1):
         check_shard(folder, shard)
@@ -152,13 +160,12 @@ def draw_orders(path: pathlib.Path, found: Inspection) -> None:
     plt.close(figure)
 
 
-def _breaks(manifest: Manifest) -> list[tuple[int, int]]:
+def _breaks(market: MarketConfig) -> list[tuple[int, int]]:
     """(start, end) of what is taken off the elapsed time, seconds."""
-    phases = manifest.market["calendar"]
-    late = manifest.market["late_hour"] * _HOUR
-    if late < _DAY_MINUTES * _MINUTE:
-        return [(late - manifest.market["late_shift"], late)]
-    return [(a[2], b[1]) for a, b in itertools.pairwise(phases) if a[2] < b[1]]
+    if market.has_late_shift:
+        late = market.late_hour * _HOUR
+        return [(late - market.late_shift, late)]
+    return list(market.calendar.breaks)
 
 
 def _row(shard: Shard, minutes: np.ndarray, kinds: np.ndarray) -> dict[str, Any]:

@@ -235,7 +235,9 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
     shards = tuple(read_entry(x, f"{path}: shard {i}") for i, x in enumerate(content["shards"], 1))
     if not shards:
         raise InputError(f"{path} lists no shard, expected at least one")
-    exactly(content["bins"], f"{path}: bins", BINS)
+    for name, count in exactly(content["bins"], f"{path}: bins", BINS).items():
+        if not _is_count(count) or count < 1:
+            raise InputError(f"{path}: bins: {name} is {count!r:.80}, expected a positive number")
     domain_from_json(content["domain"])
     return Manifest(**{**content, "shards": shards})
 

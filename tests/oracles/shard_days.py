@@ -14,7 +14,7 @@ from jaxmars.train.splits import Split
 from jaxmars.types import L2, Event, Kind, Side, Time, no_trades
 
 OPEN = 34_200  # seconds
-LEVELS = 2
+LEVELS = 3  # as in the hand-made day, so that programs are shared
 MODEL = OrderModelConfig.tiny()
 MARKET = MarketConfig(levels=LEVELS)
 

@@ -364,21 +364,18 @@ def test_the_opening_of_a_day() -> None:
     assert opening(event._replace(kind=np.zeros(6, np.int32)), MARKET).price == 0
 
 
-def test_a_lobster_day(tmp_path: pathlib.Path) -> None:
-    """The hand-made day, cut at a moment; its few orders make few bins."""
+def test_a_lobster_day(built: tuple[pathlib.Path, Manifest], tmp_path: pathlib.Path) -> None:
+    """The hand-made day in the bins of another dataset."""
     files = (HAND / "hand_message_3.csv", HAND / "hand_orderbook_3.csv")
     read = functools.partial(lobster_day, *files, None)
     day = Day("HAND", datetime.date(2030, 1, 1), files, {}, read)
+    bins = load_converters(built[0])
+    assert bins is not None
+    recipe = recipe_of([day], DateSplit())._replace(bins=bins)
+    (shard,) = build_dataset(recipe, tmp_path / "x", {}, silent).shards
     flow = lobster_flow(read_lobster(*files))
-    recipe = recipe_of([day], DateSplit())
-    small = {name: 2 for name in ("num_bins_price_level", "num_bins_pred_order_volume")}
-    model = recipe.model.__class__(
-        **{**recipe.model.__dict__, **small, "num_bins_order_interval": 2}
-    )
-    (shard,) = build_dataset(recipe._replace(model=model), tmp_path / "x", {}, silent).shards
-    converters = load_converters(tmp_path / "x")
-    assert converters is not None
-    rows, final = quick_jit(functools.partial(rows_of, converters.tables(), MARKET))(*flow)
+    rows, final = quick_jit(functools.partial(rows_of, bins.tables(), MARKET))(*flow)
     assert np.array_equal(open_shard(tmp_path / "x", shard), np.asarray(rows)[np.asarray(final)])
+    assert shard.rows > 15
     assert (shard.tick_size, shard.lot_size) == (0.01, read().lot_size)
     assert json.loads((tmp_path / "x" / "manifest.json").read_text())["version"] == 1

@@ -320,6 +320,7 @@ def edit(folder: pathlib.Path, change) -> None:
         (lambda x: x.update(version=2), "another version"),
         (lambda x: x.update(shards={}), "expected list"),
         (lambda x: x.update(shards=[]), "lists no shard"),
+        (lambda x: x["bins"].update(num_bins_price_level=0), "num_bins_price_level is 0"),
         (lambda x: x["bins"].update(more=3), "bins has the unknown key 'more'"),
         (lambda x: x["shards"][1].update(more=3), "shard 2 has the unknown key 'more'"),
         (lambda x: x["shards"][0].update(rows=-1), "shard 1: rows is -1"),
@@ -333,6 +334,21 @@ def test_a_wrong_manifest(folder: pathlib.Path, change, message: str) -> None:
     edit(folder, change)
     with pytest.raises(InputError, match=message):
         Dataset(folder, "train", LENGTH)
+
+
+@pytest.mark.parametrize(
+    "market",
+    [
+        {"calendar": [["LUNCH", 0, 5]], "late_hour": 24, "late_shift": 0},
+        {"calendar": [["CONTINUOUS", 5, 0]], "late_hour": 24, "late_shift": 0},
+        {"calendar": 7, "late_hour": 24, "late_shift": 0},
+        {"calendar": [], "late_hour": 24},
+    ],
+)
+def test_a_wrong_calendar(folder: pathlib.Path, market: dict[str, Any]) -> None:
+    edit(folder, lambda x: x.update(market=market))
+    with pytest.raises(InputError, match=r"manifest.json: market"):
+        _ = Dataset(folder, "train", LENGTH).market
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: pathlib.Path) -> None:

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from oracles.shard_days import random_flow
+from oracles.shard_days import LEVELS, random_flow
 
 from jaxmars.config import MarketConfig
 from jaxmars.data import write_events
@@ -106,6 +106,6 @@ def test_padding_does_nothing_at_the_end() -> None:
     flow = random_flow(1, 20)
     whole = padded(flow)
     assert whole.event.kind.shape == (SMALLEST_PAD,)
-    assert whole.l2.price.shape == (SMALLEST_PAD, 2, 2)
+    assert whole.l2.price.shape == (SMALLEST_PAD, 2, LEVELS)
     assert np.array_equal(whole.event.size[:20], flow.event.size)
     assert (np.asarray(whole.event.kind)[20:] == Kind.NONE).all()
