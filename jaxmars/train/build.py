@@ -29,6 +29,7 @@ from jaxmars.train.journal import (
     note_shard,
     read_finished,
     start_journal,
+    sweep,
 )
 from jaxmars.train.shards import (
     BINS,
@@ -98,6 +99,7 @@ def build_dataset(
     hashes = [[file_hash(path) for path in day.files] for day in recipe.days]
     plan = _plan(recipe, hashes)
     finished = read_finished(out, plan)
+    sweep(out)
     bins = finished.bins
     if bins is None:
         bins = _fit(recipe, report)

@@ -7,6 +7,7 @@ line that was cut short by the kill is dropped.
 import json
 import os
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 from jaxmars.errors import InputError
@@ -64,6 +65,15 @@ def read_finished(out: pathlib.Path, plan: str) -> Finished:
     return Finished(bins, {shard.file: shard for shard in shards})
 
 
+def sweep(out: pathlib.Path) -> None:
+    """Removes what a killed run was in the middle of writing."""
+    for path in _leftovers(out):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def start_journal(out: pathlib.Path, plan: str, bins: Bins) -> None:
     """Writes the bins, then the first line."""
     save_converters(out, bins.converters)
@@ -96,12 +106,18 @@ def is_whole(out: pathlib.Path, shard: Shard | None) -> bool:
 def _nothing(out: pathlib.Path) -> Finished:
     """A folder without a build: it must be empty, but for bins that nothing was built with yet."""
     if out.is_dir():
-        others = sorted(x.name for x in out.iterdir() if x.name != FILE_NAME)
+        ours = {out / FILE_NAME, *_leftovers(out)}
+        others = sorted(path.name for path in out.iterdir() if path not in ours)
         if others:
             raise InputError(
                 f"{out} holds {others[0]}, expected an empty folder or a build of the same recipe"
             )
     return Finished(None, {})
+
+
+def _leftovers(out: pathlib.Path) -> list[pathlib.Path]:
+    """Files and folders under the names that are written to before they are renamed."""
+    return [] if not out.is_dir() else [*out.glob(".part*"), *out.glob(f".{FILE_NAME}.*.part")]
 
 
 def _read_journal(path: pathlib.Path) -> tuple[dict[str, Any], list[Shard]]:

@@ -195,7 +195,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("step", range(1, 6))
 def test_a_build_that_was_killed_goes_on(world: World, built, step: int) -> None:
-    """After any day of either pass, and with the last line of its journal cut in two."""
+    """After any day of either pass, in the middle of a file and of a line of its journal."""
 
     def stop(stage: str, done: int, wanted: int) -> None:
         if done + (2 if stage == TOKENISING else 0) == step:
@@ -211,6 +211,9 @@ def test_a_build_that_was_killed_goes_on(world: World, built, step: int) -> None
         lines = journal.read_text().splitlines(keepends=True)
         assert len(lines) == 1 + finished
         journal.write_text("".join(lines) + '{"file": "A_2030')
+    (world.folder / name / ".part7").mkdir(parents=True)
+    (world.folder / name / ".part7" / "A.npy").write_text("half")
+    (world.folder / name / ".converters.json.8.part").write_text("half")
     world.reads.clear()
     out, manifest = world.build(name)
     assert manifest == built[1]
