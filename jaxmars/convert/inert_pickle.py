@@ -40,12 +40,15 @@ class Call:
     state: Any = None
 
 
-def parse(stream: bytes, allowed: Mapping[tuple[str, str], str]) -> Any:
+def parse(
+    stream: bytes, allowed: Mapping[tuple[str, str], str], max_opcodes: int = MAX_OPCODES
+) -> Any:
     """The value a pickle of protocol 2 to 5 describes.
 
     Args:
       stream: the whole pickle and nothing else.
       allowed: meaning of every (module, name) that may occur, matched exactly.
+      max_opcodes: longest pickle that is read.
 
     Returns:
       None, bool, int, float, str, bytes, bytearray, tuple, list, dict with str keys, `Name` or
@@ -58,8 +61,8 @@ def parse(stream: bytes, allowed: Mapping[tuple[str, str], str]) -> Any:
     source = io.BytesIO(stream)
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(source)):
-            if count >= MAX_OPCODES:
-                _refuse(f"has more than {MAX_OPCODES} opcodes")
+            if count >= max_opcodes:
+                _refuse(f"has more than {max_opcodes} opcodes")
             if opcode.name == "STOP":
                 return machine.result(left=len(stream) - source.tell())
             machine.step(opcode.name, arg, left=len(stream) - source.tell())

@@ -6,15 +6,13 @@ as data by `convert.inert_pickle`: nothing in it is executed, and no global name
 those of `ALLOWED`.
 """
 
-import io
 import pathlib
-import pickletools
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import zstandard
 
-from jaxmars.convert.inert_pickle import Call, PickleError, _Machine
+from jaxmars.convert.inert_pickle import Call, PickleError, parse
 from jaxmars.errors import InputError
 from jaxmars.tasks.facts_minutes import MINUTE_NS, WINDOW, Minutes
 
@@ -55,7 +53,7 @@ def read_rollouts(path: pathlib.Path) -> Rollouts:
     """
     try:
         stream = _decompress(path)
-        return _rollouts(_parse(stream), len(stream))
+        return _rollouts(parse(stream, ALLOWED, max_opcodes=MAX_OPCODES), len(stream))
     except (_BadFileError, PickleError) as error:
         raise InputError(f"cannot read released windows from {path}: {error}") from error
 
@@ -81,22 +79,6 @@ def _decompress(path: pathlib.Path) -> bytes:
         _refuse(f"{error.strerror}")
     except zstandard.ZstdError as error:
         _refuse(f"it is not one intact zstd frame ({error})")
-
-
-def _parse(stream: bytes) -> Any:
-    """What `inert_pickle.parse` does, with room for the opcodes of thousands of windows."""
-    machine, source = _Machine(ALLOWED), io.BytesIO(stream)
-    try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(source)):
-            if count >= MAX_OPCODES:
-                _refuse(f"its pickle has more than {MAX_OPCODES} opcodes")
-            left = len(stream) - source.tell()
-            if opcode.name == "STOP":
-                return machine.result(left)
-            machine.step(opcode.name, arg, left)
-    except (ValueError, IndexError, KeyError) as error:
-        _refuse(f"its pickle is malformed ({error!s:.60})")
-    _refuse("its pickle has no end")
 
 
 def _rollouts(value: Any, budget: int) -> Rollouts:
