@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from oracles.shard_days import LEVELS, MODEL, day_of, random_flow
+from oracles.shard_days import LEVELS, MODEL, ORDER_COLUMNS, ORDER_TABLE, day_of, random_flow
 from PIL import Image
 
 from jaxmars import __version__, cli, cli_data
@@ -139,6 +139,23 @@ def test_the_example_is_a_recipe(
     (world / "example.toml").write_text(whole)
     with pytest.raises(InputError, match=r"message.csv does not exist, expected a file of GOOG"):
         run("build", "example.toml", "--out", "data")
+
+
+def test_a_table_of_orders(world: pathlib.Path) -> None:
+    """Its few orders in the bins of the other days."""
+    run(*BUILD)
+    (world / "orders.csv").write_text(ORDER_TABLE)
+    (world / "columns.toml").write_text(ORDER_COLUMNS)
+    (world / "table.toml").write_text(
+        f'levels = {LEVELS}\n[[days]]\nsymbol = "T"\ndate = "2030-01-01"\n'
+        'orders = "orders.csv"\ncolumns = "columns.toml"\ntick = 1\n'
+    )
+    run("build", "table.toml", "--out", "table", "--bins", "data")
+    (shard,) = read_manifest(pathlib.Path("table")).shards
+    assert (shard.rows, shard.open_time, shard.open_price) == (6, [34_200, 0], 1002)
+    rows = np.load(pathlib.Path("table") / shard.file)
+    assert rows[:, 4].tolist() == [1, 2, 3, 4, 5, 6]
+    assert (rows[:, 3] == [0, 0, -9, -9, -9, -9]).all()  # 0.01 below an open of 10.02
 
 
 def test_a_folder_of_lobster_pairs(world: pathlib.Path) -> None:

@@ -18,6 +18,28 @@ LEVELS = 3  # as in the hand-made day, so that programs are shared
 MODEL = OrderModelConfig.tiny()
 MARKET = MarketConfig(levels=LEVELS)
 
+ORDER_COLUMNS = """
+time = "time"
+action = "what"
+side = "way"
+price = "px"
+size = "qty"
+order_id = "id"
+actions = {add = "ADD", red = "REDUCE", mkt = "MARKET"}
+sides = {b = "BUY", s = "SELL"}
+time_unit = 1_000_000_000
+price_scale = 100
+"""
+ORDER_TABLE = """time,what,way,px,qty,id
+34200,add,b,10.00,100,1
+34201,add,s,10.02,50,2
+34202,add,s,10.03,70,3
+34203,add,b,10.03,80,4
+34204,red,s,10.03,10,3
+34205,add,b,9.99,40,5
+34206,mkt,s,0,120,6
+"""
+
 
 def random_flow(seed: int, orders: int, scale: int = 1) -> Flow:
     """A day with bursts of cancels at one time and price, which merge.

@@ -164,6 +164,15 @@ def test_a_stream_goes_on_at_any_batch(folder: pathlib.Path, stop: int) -> None:
     assert after.state() == whole.state()
 
 
+def test_a_stream_goes_on_with_another_batch(dataset: Dataset) -> None:
+    whole = dataset.windows(1, 1)
+    expected = np.concatenate([next(whole) for _ in range(13)])
+    before, after = dataset.windows(3, 1), dataset.windows(5, 1)
+    next(before)
+    after.restore(before.state())
+    assert np.array_equal(np.concatenate([next(after), next(after)]), expected[3:])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from oracles.shard_days import LEVELS, random_flow
+from oracles.shard_days import LEVELS, ORDER_COLUMNS, ORDER_TABLE, random_flow
 
 from jaxmars.config import MarketConfig
 from jaxmars.data import write_events
@@ -13,27 +13,6 @@ from jaxmars.train import flows
 from jaxmars.train.flows import SMALLEST_PAD, events_day, padded, padded_rows, table_day
 from jaxmars.types import Kind, Side
 
-COLUMNS = """
-time = "time"
-action = "what"
-side = "way"
-price = "px"
-size = "qty"
-order_id = "id"
-actions = {add = "ADD", red = "REDUCE", mkt = "MARKET"}
-sides = {b = "BUY", s = "SELL"}
-time_unit = 1_000_000_000
-price_scale = 100
-"""
-TABLE = """time,what,way,px,qty,id
-34200,add,b,10.00,100,1
-34201,add,s,10.02,50,2
-34202,add,s,10.03,70,3
-34203,add,b,10.03,80,4
-34204,red,s,10.03,10,3
-34205,add,b,9.99,40,5
-34206,mkt,s,0,120,6
-"""
 # event: kind, side, price, size, filled, first and last price, best bid and ask with their sizes
 EXPECTED = [
     (Kind.LIMIT, Side.BUY, 1000, 100, 0, 0, 0, (1000, 100), (0, 0)),
@@ -49,8 +28,8 @@ MARKET = MarketConfig(levels=2)
 
 @pytest.fixture
 def files(tmp_path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    (tmp_path / "orders.csv").write_text(TABLE)
-    (tmp_path / "columns.toml").write_text(COLUMNS)
+    (tmp_path / "orders.csv").write_text(ORDER_TABLE)
+    (tmp_path / "columns.toml").write_text(ORDER_COLUMNS)
     return tmp_path / "orders.csv", tmp_path / "columns.toml"
 
 
