@@ -100,6 +100,12 @@ def _refill(markets: MarketState, fresh: MarketState, replace: jax.Array) -> Mar
     return jax.tree.map(pick, markets, fresh)
 
 
+@jax.jit
+def _kept_of(markets: MarketState, lane: jax.Array) -> tuple[Book, Account, Any]:
+    """What a finished trajectory leaves besides its events; only this lane's leaves the device."""
+    return jax.tree.map(lambda x: x[lane], (markets.book, markets.accounts, markets.record))
+
+
 def _compile_segment(keys, markets, params, agents, cfg, recorder) -> jax.stages.Compiled:
     """One segment of all lanes; lanes stay on the devices they are on."""
     run = functools.partial(
@@ -191,9 +197,7 @@ def run_lanes(
             compiled = _compile_segment(keys, markets, params, agents, cfg, recorder)
             compile_seconds = time.perf_counter() - began
         markets, events = compiled(keys, markets, params)
-        done, steps, kept, events = jax.device_get(
-            (markets.done, markets.step, (markets.book, markets.accounts, markets.record), events)
-        )
+        done, steps, events = jax.device_get((markets.done, markets.step, events))
         for i, lane in enumerate(lanes):
             if lane.index < 0:
                 continue
@@ -201,8 +205,8 @@ def run_lanes(
             events_seen += len(lane.parts[-1].kind)
             if done[i] or lane.steps == cfg.max_events:
                 finished += 1
-                mine = jax.tree.map(lambda x, i=i: x[i], kept)
-                yield lane.finish(int(indices[lane.index]), cfg.max_events, mine)
+                kept = jax.device_get(_kept_of(markets, i))
+                yield lane.finish(int(indices[lane.index]), cfg.max_events, kept)
         seconds = time.perf_counter() - began - compile_seconds
         watch(Pace(finished, len(indices), events_seen, seconds, compile_seconds))
 

@@ -12,7 +12,7 @@ whatever agents the market was made with.
 """
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ from jaxmars.sim.run import run_until
 from jaxmars.sim.state import MarketState, init_market
 from jaxmars.tasks.market_file import load_market, save_market
 from jaxmars.tasks.simulate_tables import Labels, event_frame, fill_frame
-from jaxmars.types import Event, Kind, Params, Side, describe
+from jaxmars.types import Event, Kind, Params, Side, Time, describe
 
 FIRST_OWN_ID = 2_000_000_000  # your orders are numbered from here, apart from everybody else's
 YOU = "you"
@@ -186,7 +186,7 @@ class Market:
 
     def events(self) -> pd.DataFrame:
         """Everything that has happened, one row per event."""
-        return event_frame(self._so_far(), self._labels())
+        return self._table(self._history())
 
     def fills(self) -> pd.DataFrame:
         """Your fills: one row per trade of yours.
@@ -198,14 +198,15 @@ class Market:
             raise InputError(
                 "this market records no trades, expected max_trades of its configuration above 0"
             )
-        frame = fill_frame(self._so_far(), self._labels())
+        frame = fill_frame(_finished(0, self._state, self._history()), self._labels())
         return frame.loc[frame["agent_id"] == self._you].reset_index(drop=True)
 
     def advance(self, seconds: float) -> pd.DataFrame:
         """Lets time pass; returns the events of it."""
         if not seconds > 0:
             raise InputError(f"cannot advance by {seconds} seconds, expected more than 0")
-        return self._run(clock.plus(self._state.end, clock.make_time(*_pair(seconds))))
+        until = clock.plus(self._state.end, clock.make_time(*_pair(seconds)))
+        return self._table(self._run(until))
 
     def advance_to(self, time: str | float) -> pd.DataFrame:
         """Lets time pass until a moment, "HH:MM:SS" or seconds since midnight."""
@@ -218,7 +219,7 @@ class Market:
             raise InputError(
                 f"cannot advance to {time}, expected a time not before now, {clock_text(*now)}"
             )
-        return self._run(clock.make_time(*moment))
+        return self._table(self._run(clock.make_time(*moment)))
 
     def submit(self, kind: Kind, side: Side, size: int, price: float | None = None) -> Receipt:
         """Sends an order, which arrives at once or after your latency.
@@ -308,13 +309,16 @@ class Market:
         self._state, self._key = kept
         self._sent, self._events = facts["sent"], [past]
 
-    def _run(self, until: Any) -> pd.DataFrame:
-        first = sum(len(part.kind) for part in self._events)
+    def _table(self, events: Event) -> pd.DataFrame:
+        return event_frame(_finished(0, self._state, events), self._labels())
+
+    def _run(self, until: Time) -> Event:
+        """Lets time pass; the events of it."""
         one = jax.tree.map(lambda x: x[None], (self._key, self._state))
         state, events = run_until(*one, self._params, until, agents=self._agents, cfg=self._cfg)
         self._state = jax.tree.map(lambda x: x[0], state)
         self._events.append(events[0])
-        return self.events().iloc[first:]
+        return events[0]
 
     def _send(self, request: Request, order_id: int) -> Receipt:
         """Puts a request into your hands, wakes you, and lets this moment happen."""
@@ -328,8 +332,7 @@ class Market:
             queued=jnp.where(mine, NEXT, state.queued),
         )
         self._sent += 1
-        self._run(now)
-        events = self._events[-1]
+        events = self._run(now)
         own = (events.agent_id == you) & (events.order_id == order_id)
         filled = int(events.filled[own].sum())
         bits = int(np.bitwise_or.reduce(events.status[events.agent_id == you], initial=0))
@@ -359,9 +362,6 @@ class Market:
 
     def _history(self) -> Event:
         return jax.tree.map(lambda *x: np.concatenate(x), *self._events)
-
-    def _so_far(self) -> Finished:
-        return _finished(0, self._state, self._history())
 
 
 def _finished(number: int, state: MarketState, events: Event) -> Finished:
