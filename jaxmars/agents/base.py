@@ -118,6 +118,19 @@ def decide(state: AgentState, wake: Time) -> Decision:
     return Decision(state, wake, jnp.zeros((), jnp.int32))
 
 
+def sleep_on(
+    params: Params,
+    key: jax.Array,
+    state: AgentState,
+    view: MarketView,
+    event: Event,
+    is_done: jax.Array,
+) -> Decision:
+    """An `update` for agents that decide at their wake-ups only; their state has a field `wake`."""
+    del params, key, view, event, is_done
+    return decide(state, state.wake)
+
+
 def as_they_are(params: Params) -> Params:
     """A `prepare` for agents whose params need none."""
     return params
@@ -127,3 +140,8 @@ def keep(params: Params, state: AgentState) -> AgentState:
     """A `refresh` for agents that have nothing to refresh."""
     del params
     return state
+
+
+def choose_request(condition: jax.Array, a: Request, b: Request) -> Request:
+    """`a` where `condition` `[]`, else `b`."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

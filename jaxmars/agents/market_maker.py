@@ -19,20 +19,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars.agents.base import (
-    EVERYTHING,
     Agent,
-    Ask,
-    Decision,
     MarketView,
     Request,
     as_they_are,
-    decide,
     keep,
-    make_request,
+    sleep_on,
 )
-from jaxmars.agents.touch import order_or_nothing, own_size, touch_of_others
+from jaxmars.agents.touch import order_or_nothing, touch_of_others, withdrawal
 from jaxmars.agents.waiting import after_exponential
-from jaxmars.types import Event, Kind, Side, Time
+from jaxmars.types import Kind, Side, Time
 
 
 class MarketMakerParams(NamedTuple):
@@ -69,27 +65,14 @@ def market_maker_agent(levels: int = 5) -> Agent:
         params: MarketMakerParams, key: jax.Array, state: MarketMakerState, view: MarketView
     ) -> tuple[MarketMakerState, Request]:
         del state
-        withdraw = make_request(
-            jnp.where(own_size(view) > 0, Ask.CANCEL_OLDEST, Kind.NONE), size=EVERYTHING
-        )
+        withdraw = withdrawal(view)
         requests = jax.tree.map(
             lambda first, rest: jnp.append(first, rest), withdraw, _ladder(params, view, levels)
         )
         wake = after_exponential(key, view.time, params.rate)
         return MarketMakerState(wake), requests
 
-    def update(
-        params: MarketMakerParams,
-        key: jax.Array,
-        state: MarketMakerState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, as_they_are)
+    return Agent(init, act, sleep_on, keep, as_they_are)
 
 
 def _ladder(params: MarketMakerParams, view: MarketView, levels: int) -> Request:

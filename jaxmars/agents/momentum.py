@@ -15,21 +15,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars.agents.base import (
-    EVERYTHING,
     Agent,
-    Ask,
-    Decision,
     MarketView,
     Request,
     as_they_are,
-    decide,
     keep,
-    make_request,
     one_after_another,
+    sleep_on,
 )
-from jaxmars.agents.touch import order_or_nothing, own_size, touch
+from jaxmars.agents.touch import order_or_nothing, touch, withdrawal
 from jaxmars.agents.waiting import after_exponential
-from jaxmars.types import Event, Kind, Side, Time
+from jaxmars.types import Kind, Side, Time
 
 
 class MomentumParams(NamedTuple):
@@ -78,24 +74,11 @@ def momentum_agent(short: int = 20, long: int = 50) -> Agent:
         taken = jnp.minimum(state.taken + seen, long)
         trend = jnp.where(taken == long, _trend(notes, short), 0)
         wake = after_exponential(key, view.time, params.rate)
-        withdraw = make_request(
-            jnp.where(own_size(view) > 0, Ask.CANCEL_OLDEST, Kind.NONE), size=EVERYTHING
-        )
+        withdraw = withdrawal(view)
         order = _order(params, view, best, trend)
         return MomentumState(notes, taken, wake), one_after_another(withdraw, order)
 
-    def update(
-        params: MomentumParams,
-        key: jax.Array,
-        state: MomentumState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, as_they_are)
+    return Agent(init, act, sleep_on, keep, as_they_are)
 
 
 def _trend(notes: jax.Array, short: int) -> jax.Array:

@@ -15,15 +15,14 @@ import numpy as np
 from jaxmars import clock
 from jaxmars.agents.base import (
     Agent,
-    Decision,
     MarketView,
     Request,
     as_they_are,
-    decide,
     keep,
     make_request,
+    sleep_on,
 )
-from jaxmars.types import Event, Kind, Side, Time
+from jaxmars.types import Kind, Side, Time
 
 KINDS = ((Kind.LIMIT, Side.BUY, 0.4), (Kind.LIMIT, Side.SELL, 0.4), (Kind.CANCEL, Side.BUY, 0.2))
 OFFSETS = tuple(range(-5, 6))  # ticks
@@ -75,18 +74,7 @@ def noise_agent(start: Time, end: Time) -> Agent:
             jnp.array(kinds)[which], jnp.array(sides)[which], base + offset, size
         )
 
-    def update(
-        params: NoiseParams,
-        key: jax.Array,
-        state: NoiseState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, as_they_are)
+    return Agent(init, act, sleep_on, keep, as_they_are)
 
 
 def _pick(uniform: jax.Array, probs: Sequence[float]) -> jax.Array:

@@ -13,14 +13,13 @@ import numpy as np
 from jaxmars import clock
 from jaxmars.agents.base import (
     Agent,
-    Decision,
     MarketView,
     Request,
-    decide,
     keep,
     no_request,
+    sleep_on,
 )
-from jaxmars.types import Event, Time
+from jaxmars.types import Time
 
 
 class Schedule(NamedTuple):
@@ -78,18 +77,7 @@ def scripted_agent(num: int) -> Agent:
         wake = _time_of(params, row)
         return ScriptState(row, wake), requests
 
-    def update(
-        params: Schedule,
-        key: jax.Array,
-        state: ScriptState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, _on_device, keeps_to_clock=True)
+    return Agent(init, act, sleep_on, keep, _on_device, keeps_to_clock=True)
 
 
 def most_at_once(schedule: Schedule) -> int:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxmars.agents.base import MarketView, Request, make_request
+from jaxmars.agents.base import EVERYTHING, Ask, MarketView, Request, make_request
 from jaxmars.book import MAX_PRICE, NO_KEY
 from jaxmars.types import Kind, Side
 
@@ -44,6 +44,12 @@ def own_size_at(view: MarketView, price: jax.Array) -> jax.Array:
     """Shares of the agent's orders that rest at `price` `[]` ticks, `[]` int32."""
     here = own_orders(view) & (jnp.abs(view.book.key) == price)
     return jnp.where(here, view.book.size, 0).sum(dtype=jnp.int32)
+
+
+def withdrawal(view: MarketView) -> Request:
+    """Cancels everything of the agent that rests; asks for nothing if nothing does."""
+    kind = jnp.where(own_size(view) > 0, Ask.CANCEL_OLDEST, Kind.NONE)
+    return make_request(kind, size=EVERYTHING)
 
 
 def order_or_nothing(

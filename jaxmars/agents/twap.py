@@ -27,19 +27,19 @@ from jaxmars.agents.base import (
     EVERYTHING,
     Agent,
     Ask,
-    Decision,
     MarketView,
     Request,
     as_they_are,
-    decide,
+    choose_request,
     keep,
     make_request,
     no_request,
     one_after_another,
+    sleep_on,
 )
-from jaxmars.agents.touch import order_or_nothing, own_size, own_size_at, touch
+from jaxmars.agents.touch import order_or_nothing, own_size, own_size_at, touch, withdrawal
 from jaxmars.errors import InputError
-from jaxmars.types import Event, Kind, Side, Time
+from jaxmars.types import Kind, Side, Time
 
 LOT = 100  # shares
 LEVELS = 5  # the deepest one the paper sends an aggressive order to
@@ -120,26 +120,17 @@ def twap_agent(price_rule: PriceRule = beyond_best) -> Agent:
         is_over = elapsed.sec >= params.total
         passive = _passive(params, view, left)
         aggressive = _aggressive(params, view, left, elapsed, price_rule(params, view))
-        requests = _choose(state.is_aggressive, aggressive, passive)
-        requests = _choose(left > 0, requests, _nothing())
-        requests = _choose(is_over, _withdrawal(view), requests)
+        requests = choose_request(state.is_aggressive, aggressive, passive)
+        requests = choose_request(left > 0, requests, _nothing())
+        requests = choose_request(
+            is_over, one_after_another(withdrawal(view), *[no_request()] * 2), requests
+        )
         pause = jnp.where(state.is_aggressive, params.idle_seconds, params.passive_seconds)
         following = clock.plus(view.time, clock.make_time(pause))
         wake = clock.choose(is_over | (left <= 0), clock.never(), following)
         return TwapState(state.before, ~state.is_aggressive, wake), requests
 
-    def update(
-        params: TwapParams,
-        key: jax.Array,
-        state: TwapState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, as_they_are)
+    return Agent(init, act, sleep_on, keep, as_they_are)
 
 
 def paper_twap_agent() -> Agent:
@@ -318,12 +309,6 @@ def _aggressive(
     )
 
 
-def _withdrawal(view: MarketView) -> Request:
-    """Cancels everything that rests."""
-    size = jnp.where(own_size(view) > 0, EVERYTHING, 0)
-    return one_after_another(_cancel(Ask.CANCEL_OLDEST, 0, size), no_request(), no_request())
-
-
 def _nothing() -> Request:
     """As many requests as the others make, for nothing."""
     return one_after_another(*[no_request()] * 3)
@@ -332,10 +317,6 @@ def _nothing() -> Request:
 def _cancel(ask: Ask, price: jax.Array | int, size: jax.Array) -> Request:
     """A request to cancel, for nothing if it is about no shares."""
     return make_request(jnp.where(size > 0, ask, Kind.NONE), Side.BUY, price, size)
-
-
-def _choose(condition: jax.Array, a: Request, b: Request) -> Request:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def _traded(params: TwapParams, view: MarketView) -> jax.Array:

@@ -16,22 +16,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars.agents.base import (
-    EVERYTHING,
     Agent,
-    Ask,
-    Decision,
     MarketView,
     Request,
     as_they_are,
-    decide,
     keep,
-    make_request,
     one_after_another,
+    sleep_on,
 )
 from jaxmars.agents.fundamental import Fundamental, value_at
-from jaxmars.agents.touch import order_or_nothing, own_size, touch_or
+from jaxmars.agents.touch import order_or_nothing, touch_or, withdrawal
 from jaxmars.agents.waiting import after_exponential
-from jaxmars.types import Event, Kind, Side, Time
+from jaxmars.types import Kind, Side, Time
 
 
 class ValueParams(NamedTuple):
@@ -70,24 +66,11 @@ def value_agent() -> Agent:
         estimate = value + params.noise * jax.random.normal(noise_key)
         crosses = jax.random.bernoulli(coin_key, params.cross_prob)
         wake = after_exponential(wait_key, view.time, params.rate)
-        withdraw = make_request(
-            jnp.where(own_size(view) > 0, Ask.CANCEL_OLDEST, Kind.NONE), size=EVERYTHING
-        )
+        withdraw = withdrawal(view)
         order = _order(params, view, estimate, crosses)
         return ValueState(wake), one_after_another(withdraw, order)
 
-    def update(
-        params: ValueParams,
-        key: jax.Array,
-        state: ValueState,
-        view: MarketView,
-        event: Event,
-        is_done: jax.Array,
-    ) -> Decision:
-        del params, key, view, event, is_done
-        return decide(state, state.wake)
-
-    return Agent(init, act, update, keep, as_they_are)
+    return Agent(init, act, sleep_on, keep, as_they_are)
 
 
 def _order(

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmars import calendar, clock
-from jaxmars.agents.base import Agent, Request
+from jaxmars.agents.base import Agent, Request, choose_request
 from jaxmars.book import (
     NO_KEY,
     execute,
@@ -160,7 +160,7 @@ def _act(
     batch = requests.kind.shape[0]
     if cfg.max_in_flight:
         landed = jax.tree.map(lambda x: x[turn.place], market.flight.request)
-        requests = lines.choose(turn.lands, landed, requests)
+        requests = choose_request(turn.lands, landed, requests)
         market = market._replace(flight=land(market.flight, turn.place, turn.lands))
     states = []
     for i, agent in enumerate(agents):
@@ -171,8 +171,8 @@ def _act(
         state, wish = agent.act(params[i], keys[i], market.agents[i], view)
         mine = turn.wakes & (turn.actor == i)
         states.append(_keep_unless(mine, state, market.agents[i]))
-        requests = lines.choose(mine, lines.in_line(wish, batch), requests)
-    requests = lines.choose(turn.done, lines.nothing_pending(batch), requests)
+        requests = choose_request(mine, lines.in_line(wish, batch), requests)
+    requests = choose_request(turn.done, lines.nothing_pending(batch), requests)
     return market._replace(agents=tuple(states)), requests
 
 
@@ -194,7 +194,7 @@ def _dispatch(
     flight, full = send(market.flight, requests, due, turn.actor, market.step, sends)
     nothing = lines.nothing_pending(requests.kind.shape[0])
     lost = jnp.where(full, jnp.int32(Status.IN_FLIGHT_FULL), 0)
-    requests = lines.choose(sends, nothing, requests)
+    requests = choose_request(sends, nothing, requests)
     return market._replace(flight=flight), requests, sends & ~full, lost
 
 

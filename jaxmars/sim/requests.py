@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmars.agents.base import Ask, Request, no_request
+from jaxmars.agents.base import Ask, Request, choose_request, no_request
 from jaxmars.book import NO_KEY, Book
 from jaxmars.types import Kind, Order, Status
 
@@ -30,11 +30,6 @@ def in_line(wish: Request, num: int) -> Request:
 def length_of(wish: Request) -> int:
     """How many requests an agent sends at once."""
     return wish.kind.shape[0] if wish.kind.ndim else 1
-
-
-def choose(condition: jax.Array, a: Request, b: Request) -> Request:
-    """`a` where `condition` `[]`, else `b`."""
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def next_order(
@@ -111,7 +106,7 @@ def resolve(
         order_id=request.order_id,
     )
     missed = jnp.where(cancel & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
-    return order, choose(more | replaces, rest, no_request()), missed
+    return order, choose_request(more | replaces, rest, no_request()), missed
 
 
 class _Target(NamedTuple):
