@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     sessions = [r[f] for r, f in zip(rows, final, strict=True)]
     window = model.config.num_max_orders
     losses = [
-        np.asarray(position_losses(model.graphdef, model.params, batch.astype(np.int32)))
+        np.asarray(position_losses(model.graphdef, model.params, batch.rows.astype(np.int32)))
         for batch in windows_of(sessions, window, BATCH, np.random.default_rng(SEED))
     ]
     by_position = np.concatenate(losses)

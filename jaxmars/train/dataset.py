@@ -22,6 +22,7 @@ from jaxmars.errors import InputError
 from jaxmars.tokens.bins import Converters
 from jaxmars.tokens.domain import Domain, domain_from_json
 from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.train.losses import Batch, all_own
 from jaxmars.train.mixing import MOST_POSITIONS, key_of, mix, permuted
 from jaxmars.train.shards import (
     MANIFEST,
@@ -144,14 +145,14 @@ class Dataset:
         """The endless stream of batches for a seed, from its beginning."""
         return Windows(self, batch, seed)
 
-    def in_order(self, batch: int) -> Iterator[np.ndarray]:
+    def in_order(self, batch: int) -> Iterator[Batch]:
         """Every window once, in the order of the shards; what does not fill a batch is left out.
 
         Yields:
-          `[batch, length + 1, 15]` int32.
+          Windows of `length` + 1 rows.
         """
         for first in range(0, self.num_windows - batch + 1, batch):
-            yield self.read(np.arange(first, first + batch), None)
+            yield all_own(self.read(np.arange(first, first + batch), None))
 
     def read(self, number: np.ndarray, key: np.ndarray | None) -> np.ndarray:
         """Windows by their number within an epoch.
@@ -186,7 +187,7 @@ class Dataset:
 
 
 class Windows:
-    """An endless iterator of batches `[batch, length + 1, 15]` int32 that knows its place.
+    """An endless iterator of batches of windows of `length` + 1 rows that knows its place.
 
     The windows come in one order whatever the batch, so a run may be resumed with another one.
     """
@@ -200,7 +201,7 @@ class Windows:
     def __iter__(self) -> "Windows":
         return self
 
-    def __next__(self) -> np.ndarray:
+    def __next__(self) -> Batch:
         number = self._done + np.arange(self._batch)
         epochs = number // self._dataset.num_windows
         parts = []
@@ -210,7 +211,7 @@ class Windows:
             chosen = permuted(place, self._dataset.num_windows, key)
             parts.append(self._dataset.read(chosen, key))
         self._done += self._batch
-        return np.concatenate(parts)
+        return all_own(np.concatenate(parts))
 
     def state(self) -> dict[str, Any]:
         """The place in the stream, JSON: before the batch that comes next."""

@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxmars import devices
 from jaxmars.config import TrainConfig
-from jaxmars.train.losses import mean_loss
+from jaxmars.train.losses import Batch, mean_loss
 from jaxmars.types import Params
 
 BETAS = (0.9, 0.95)
@@ -60,7 +60,7 @@ class TrainingError(RuntimeError):
 def fit(
     graphdef: nnx.GraphDef,
     params: Params,
-    batches: Iterable[np.ndarray],
+    batches: Iterable[Batch],
     cfg: TrainConfig,
     report: Callable[[Progress, Params], None],
 ) -> Params:
@@ -69,7 +69,7 @@ def fit(
     Args:
       graphdef: of an `OrderNet`.
       params: its parameters; they are left as they are.
-      batches: windows `[batch, length + 1, 15]` int32.
+      batches: windows of one length.
       cfg: the run; batches are divided over all devices.
       report: called every `cfg.report_every` steps with the progress and the parameters, which are
         given back to the next step: whoever wants to keep them copies them.
@@ -83,7 +83,7 @@ def fit(
     tx = optimizer(cfg)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def train_step(params: Params, state: optax.OptState, windows: jax.Array):
+    def train_step(params: Params, state: optax.OptState, windows: Batch):
         loss, grads = jax.value_and_grad(lambda p: mean_loss(nnx.merge(graphdef, p), windows))(
             params
         )
@@ -100,11 +100,9 @@ def fit(
     begin = mark = time.perf_counter()
     losses, orders, step = [], 0, 0
     for step, windows in enumerate(batches, start=1):
-        params, state, loss = train_step(
-            params, state, jax.device_put(np.asarray(windows, np.int32), devices.split())
-        )
+        params, state, loss = train_step(params, state, jax.device_put(windows, devices.split()))
         losses.append(loss)
-        orders += windows.shape[0] * (windows.shape[1] - 1)
+        orders += windows.rows.shape[0] * (windows.rows.shape[1] - 1)
         if step % cfg.report_every == 0 or step == cfg.steps:
             mean = _mean_loss(losses, step)
             now = time.perf_counter()

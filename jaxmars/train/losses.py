@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,20 @@ from flax import nnx
 from jaxmars.models.decoder import OrderNet
 from jaxmars.models.embedding import split_index
 from jaxmars.types import Params
+
+
+class Batch(NamedTuple):
+    """Windows to learn from."""
+
+    rows: np.ndarray | jax.Array  # int32[batch, length + 1, 15], row i + 1 is the label of row i
+    # bool[batch, length + 1]: whether the row is an order the model should learn to write; orders
+    # of outside traders are read as context only
+    own: np.ndarray | jax.Array
+
+
+def all_own(rows: np.ndarray) -> Batch:
+    """Windows `[batch, length + 1, 15]` of which every order is to be learnt."""
+    return Batch(rows, np.ones(rows.shape[:2], bool))
 
 
 def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
@@ -25,9 +40,20 @@ def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
     return -jax.vmap(net.head.log_prob)(hidden, labels)
 
 
-def mean_loss(net: OrderNet, windows: jax.Array) -> jax.Array:
-    """Mean `order_loss` of a batch of windows `[batch, length, 15]`."""
-    return jnp.mean(jax.vmap(order_loss, (None, 0))(net, windows))
+def sum_loss(net: OrderNet, batch: Batch) -> jax.Array:
+    """Sum of the `order_loss` of the orders to be learnt, float32[] nats."""
+    losses = jax.vmap(order_loss, (None, 0))(net, jnp.asarray(batch.rows))
+    return jnp.sum(losses * batch.own[:, 1:])
+
+
+def num_labels(batch: Batch) -> jax.Array:
+    """Orders to be learnt in a batch, at least one, float32[]."""
+    return jnp.maximum(jnp.sum(batch.own[:, 1:], dtype=jnp.float32), 1)
+
+
+def mean_loss(net: OrderNet, batch: Batch) -> jax.Array:
+    """Mean `order_loss` of the orders to be learnt, float32[] nats per order."""
+    return sum_loss(net, batch) / num_labels(batch)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -38,12 +64,19 @@ def position_losses(graphdef: nnx.GraphDef, params: Params, windows: jax.Array) 
 
 
 def evaluate(
-    graphdef: nnx.GraphDef, params: Params, batches: Iterable[np.ndarray]
+    graphdef: nnx.GraphDef, params: Params, batches: Iterable[Batch]
 ) -> tuple[float, float]:
-    """Mean loss over batches of windows, and its standard error over windows, nats per order."""
-    means = [
-        np.asarray(position_losses(graphdef, params, jnp.asarray(windows, jnp.int32))).mean(1)
-        for windows in batches
-    ]
-    losses = np.concatenate(means)
-    return float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))
+    """Mean loss over the orders to be learnt, and its standard error over windows, nats per order.
+
+    The error is that of a ratio of sums over windows, which are taken as independent.
+    """
+    sums, counts = [], []
+    for batch in batches:
+        own = np.asarray(batch.own)[:, 1:]
+        losses = np.asarray(position_losses(graphdef, params, jnp.asarray(batch.rows, jnp.int32)))
+        sums.append((losses * own).sum(1, dtype=np.float64))
+        counts.append(own.sum(1))
+    total, count = np.concatenate(sums), np.concatenate(counts)
+    mean = total.sum() / max(count.sum(), 1)
+    spread = (total - mean * count).std(ddof=1) / max(count.mean(), 1)
+    return float(mean), float(spread / np.sqrt(len(total)))

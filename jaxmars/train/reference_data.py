@@ -27,6 +27,7 @@ from jaxmars.tokens.domain import Domain, flow_domain
 from jaxmars.tokens.order import ELAPSED
 from jaxmars.tokens.quantities import fit_converters, quantities
 from jaxmars.tokens.window import final_rows
+from jaxmars.train.losses import Batch, all_own
 
 EVENTS_PER_CALL = 1024
 FIT_SEED_SHIFT = 1_000_003  # bins are fitted on other sessions than those trained on
@@ -114,8 +115,8 @@ def _after_warm_up(rows: np.ndarray) -> np.ndarray:
 
 def windows_of(
     sessions: list[np.ndarray], length: int, batch: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Batches `[batch, length + 1, 15]` of contiguous windows that do not overlap, shuffled.
+) -> Iterator[Batch]:
+    """Batches of contiguous windows of `length` + 1 rows that do not overlap, shuffled.
 
     A window never crosses from one session into another. What does not fill a batch is dropped.
     """
@@ -127,4 +128,4 @@ def windows_of(
         pieces += [rows[start : start + length + 1] for start in starts]
     order = rng.permutation(len(pieces))
     for first in range(0, len(order) - batch + 1, batch):
-        yield np.stack([pieces[i] for i in order[first : first + batch]])
+        yield all_own(np.stack([pieces[i] for i in order[first : first + batch]]))

@@ -19,6 +19,7 @@ from jaxmars.tokens.bins import Converters
 from jaxmars.tokens.domain import Domain, flow_domain
 from jaxmars.tokens.quantities import fit_converters, quantities
 from jaxmars.tokens.window import rows_of
+from jaxmars.train.losses import Batch, all_own
 from jaxmars.train.reference_data import (
     ReferencePlan,
     fit_reference_bins,
@@ -42,8 +43,8 @@ class Source(NamedTuple):
     model: OrderModelConfig
     converters: Converters
     domain: Domain
-    training: Callable[[int, np.random.Generator], Iterator[np.ndarray]]
-    validation: Callable[[int], Iterator[np.ndarray]]
+    training: Callable[[int, np.random.Generator], Iterator[Batch]]
+    validation: Callable[[int], Iterator[Batch]]
     validation_batches: int
 
 
@@ -63,11 +64,11 @@ def reference_source(
     rows = functools.partial(reference_rows, seed, market=market, converters=converters)
     rows = functools.partial(rows, params=params, plan=plan)
 
-    def training(batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def training(batch: int, rng: np.random.Generator) -> Iterator[Batch]:
         for generation in itertools.count():
             yield from windows_of(rows(generation), model.num_max_orders, batch, rng)
 
-    def validation(batch: int) -> Iterator[np.ndarray]:
+    def validation(batch: int) -> Iterator[Batch]:
         sessions = rows(VALIDATION_GENERATION)
         return windows_of(sessions, model.num_max_orders, batch, np.random.default_rng(seed))
 
@@ -120,12 +121,12 @@ def lobster_source(
             f"one price and time make one), expected at least {window + 1} to validate"
         )
 
-    def training(batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def training(batch: int, rng: np.random.Generator) -> Iterator[Batch]:
         while True:
             starts = rng.integers(0, len(head) - window, batch)
-            yield np.stack([head[start : start + window + 1] for start in starts])
+            yield all_own(np.stack([head[start : start + window + 1] for start in starts]))
 
-    def validation(batch: int) -> Iterator[np.ndarray]:
+    def validation(batch: int) -> Iterator[Batch]:
         return windows_of(
             [tail], window, min(batch, (len(tail) - 1) // window), np.random.default_rng(0)
         )

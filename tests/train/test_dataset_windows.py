@@ -100,7 +100,7 @@ def dataset(folder: pathlib.Path) -> Dataset:
 
 def epoch_of(dataset: Dataset, seed: int) -> np.ndarray:
     """The windows of the first epoch."""
-    return next(dataset.windows(dataset.num_windows, seed))
+    return next(dataset.windows(dataset.num_windows, seed)).rows
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -133,7 +133,7 @@ def test_every_place_of_a_shard_is_met_at_some_offset(dataset: Dataset) -> None:
 
 def test_epochs_and_seeds_differ(dataset: Dataset) -> None:
     stream = dataset.windows(dataset.num_windows, 3)
-    first, second = next(stream), next(stream)
+    first, second = next(stream).rows, next(stream).rows
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, epoch_of(dataset, 4))
     assert np.array_equal(first, epoch_of(dataset, 3))
@@ -141,10 +141,10 @@ def test_epochs_and_seeds_differ(dataset: Dataset) -> None:
 
 def test_the_windows_are_the_same_whatever_the_batch(dataset: Dataset) -> None:
     total = 4 * dataset.num_windows
-    alone = np.concatenate([next(x) for x in [dataset.windows(1, 0)] for _ in range(total)])
+    alone = np.concatenate([next(x).rows for x in [dataset.windows(1, 0)] for _ in range(total)])
     for batch in (2, 4, dataset.num_windows + 1):
         stream = dataset.windows(batch, 0)
-        found = np.concatenate([next(stream) for _ in range(total // batch)])
+        found = np.concatenate([next(stream).rows for _ in range(total // batch)])
         assert np.array_equal(found, alone[: len(found)])
 
 
@@ -152,7 +152,7 @@ def test_the_windows_are_the_same_whatever_the_batch(dataset: Dataset) -> None:
 def test_a_stream_goes_on_at_any_batch(folder: pathlib.Path, stop: int) -> None:
     """Also in another process, which knows the place from a JSON file and nothing else."""
     whole = Dataset(folder, "train", LENGTH).windows(5, 1)
-    expected = [next(whole) for _ in range(12)]
+    expected = [next(whole).rows for _ in range(12)]
     before = Dataset(folder, "train", LENGTH).windows(5, 1)
     for _ in range(stop):
         next(before)
@@ -160,17 +160,17 @@ def test_a_stream_goes_on_at_any_batch(folder: pathlib.Path, stop: int) -> None:
     after = Dataset(folder, "train", LENGTH).windows(5, 1)
     after.restore(place)
     for batch in expected[stop:]:
-        assert np.array_equal(next(after), batch)
+        assert np.array_equal(next(after).rows, batch)
     assert after.state() == whole.state()
 
 
 def test_a_stream_goes_on_with_another_batch(dataset: Dataset) -> None:
     whole = dataset.windows(1, 1)
-    expected = np.concatenate([next(whole) for _ in range(13)])
+    expected = np.concatenate([next(whole).rows for _ in range(13)])
     before, after = dataset.windows(3, 1), dataset.windows(5, 1)
     next(before)
     after.restore(before.state())
-    assert np.array_equal(np.concatenate([next(after), next(after)]), expected[3:])
+    assert np.array_equal(np.concatenate([next(after).rows, next(after).rows]), expected[3:])
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_few_maps_stay_open(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -
 def test_a_pass_in_order(folder: pathlib.Path) -> None:
     held_out = Dataset(folder, "validation", LENGTH)
     batches = list(held_out.in_order(2))
-    assert [batch[:, 0, PLACE].tolist() for batch in batches] == [[0, 7], [14, 21]]
+    assert [batch.rows[:, 0, PLACE].tolist() for batch in batches] == [[0, 7], [14, 21]]
 
 
 def test_a_source_of_training(folder: pathlib.Path) -> None:
@@ -225,13 +225,15 @@ def test_a_source_of_training(folder: pathlib.Path) -> None:
     assert source.domain.size == (100.0,) * 5
     assert source.text == "108 orders of S0, S2, S3, S4 (4 shards)"
     (batch,) = source.validation(64)
-    assert batch.shape == (5, LENGTH + 1, 15)
+    assert batch.rows.shape == (5, LENGTH + 1, 15)
+    assert batch.own.all()
+    assert batch.own.shape == (5, LENGTH + 1)
     stream = source.training(3, np.random.default_rng(0))
     graphdef, params = shape_of(source.model)
     loss = lambda params, windows: mean_loss(nnx.merge(graphdef, params), windows)
     for windows in itertools.islice(stream, 4):
         assert jax.eval_shape(loss, params, windows).shape == ()
-    one, other = (next(source.training(3, np.random.default_rng(seed))) for seed in (0, 0))
+    one, other = (next(source.training(3, np.random.default_rng(seed))).rows for seed in (0, 0))
     assert np.array_equal(one, other)
 
 

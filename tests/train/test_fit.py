@@ -12,7 +12,7 @@ import pytest
 from jaxmars.config import OrderModelConfig, TrainConfig
 from jaxmars.models import OrderModel
 from jaxmars.train.loop import Progress, TrainingError, fit, optimizer
-from jaxmars.train.losses import evaluate, mean_loss, order_loss
+from jaxmars.train.losses import Batch, all_own, evaluate, mean_loss, order_loss
 from jaxmars.types import Params
 
 MODEL = dataclasses.replace(OrderModelConfig.tiny(), head="factored")
@@ -28,13 +28,13 @@ def random_windows(rng: np.random.Generator, cfg: OrderModelConfig, batch: int) 
     return rng.integers(0, limits, (batch, LENGTH + 1, 15)).astype(np.int32)
 
 
-def repetitive(rng: np.random.Generator) -> np.ndarray:
+def repetitive(rng: np.random.Generator) -> Batch:
     """Windows of a cycle of `PERIOD` orders that start anywhere in it."""
     cycle = np.random.default_rng(0).integers(0, MODEL.vocab, PERIOD)
     start = rng.integers(0, PERIOD, (BATCH, 1))
     windows = np.zeros((BATCH, LENGTH + 1, 15), np.int32)
     windows[:, :, 0] = cycle[(start + np.arange(LENGTH + 1)) % PERIOD]
-    return windows
+    return all_own(windows)
 
 
 def with_head(model: OrderModel, change: float) -> Params:
@@ -53,7 +53,8 @@ def test_the_loss_of_a_uniform_model_is_the_log_of_its_vocabulary(head: str) -> 
     """Every window, every position, no spread."""
     uniform = OrderModel.init(dataclasses.replace(MODEL, head=head), jax.random.key(1))
     params = with_head(uniform, 0.0)
-    batches = [random_windows(np.random.default_rng(2), MODEL, BATCH) for _ in range(2)]
+    rng = np.random.default_rng(2)
+    batches = [all_own(random_windows(rng, MODEL, BATCH)) for _ in range(2)]
     mean, error = evaluate(uniform.graphdef, params, batches)
     assert mean == pytest.approx(math.log(MODEL.vocab), rel=1e-6)
     assert error == pytest.approx(0, abs=1e-6)
@@ -70,10 +71,28 @@ def test_losses_are_those_of_the_joint_logits(model: OrderModel) -> None:
     net, rows = model.net(), jnp.asarray(windows)
     found = jax.jit(jax.vmap(order_loss, (None, 0)))(net, rows)
     assert np.abs(np.asarray(found) - expected).max() < 1e-4
-    mean, error = evaluate(model.graphdef, model.params, [windows[:2], windows[2:]])
+    batch = all_own(windows)
+    halves = [all_own(windows[:2]), all_own(windows[2:])]
+    mean, error = evaluate(model.graphdef, model.params, halves)
     assert mean == pytest.approx(expected.mean(), rel=1e-5)
-    assert mean == pytest.approx(float(jax.jit(mean_loss)(net, rows)), rel=1e-5)
+    assert mean == pytest.approx(float(jax.jit(mean_loss)(net, batch)), rel=1e-5)
     assert error == pytest.approx(expected.mean(1).std(ddof=1) / BATCH**0.5, rel=1e-3)
+
+
+def test_orders_of_outside_traders_are_not_learnt(model: OrderModel) -> None:
+    """They count neither in the mean nor in its gradient; the first row is never a label."""
+    windows = random_windows(np.random.default_rng(5), MODEL, BATCH)
+    own = np.random.default_rng(6).random(windows.shape[:2]) < 0.5
+    batch = Batch(windows, own)
+    net = model.net()
+    found = np.asarray(jax.jit(jax.vmap(order_loss, (None, 0)))(net, jnp.asarray(windows)))
+    expected = found[own[:, 1:]].mean()
+    assert float(jax.jit(mean_loss)(net, batch)) == pytest.approx(expected, rel=1e-5)
+    mean, error = evaluate(model.graphdef, model.params, [batch])
+    assert mean == pytest.approx(expected, rel=1e-5)
+    assert error > 0
+    nothing = Batch(windows, np.zeros_like(own))
+    assert float(jax.jit(mean_loss)(net, nothing)) == 0
 
 
 @pytest.fixture(scope="module")

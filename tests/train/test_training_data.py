@@ -39,8 +39,8 @@ def test_windows_are_runs_of_one_session_that_do_not_overlap(seed: int) -> None:
     batches = list(windows_of(numbered(lengths), LENGTH, 3, rng))
     seen: set[tuple[int, int]] = set()
     for batch in batches:
-        assert batch.shape == (3, LENGTH + 1, 15)
-        for window in batch:
+        assert batch.rows.shape == (3, LENGTH + 1, 15)
+        for window in batch.rows:
             assert len(set(window[:, 0].tolist())) == 1
             assert (np.diff(window[:, 1]) == 1).all()
             scored = {(int(row[0]), int(row[1])) for row in window[1:]}
@@ -56,13 +56,13 @@ def test_every_row_is_met_at_some_offset() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         for batch in windows_of(numbered([2 * LENGTH + 4]), LENGTH, 1, rng):
-            starts.add(int(batch[0, 0, 1]))
+            starts.add(int(batch.rows[0, 0, 1]))
     assert starts == {0, 1, 2, 3, 7, 8, 9, 10}
 
 
 def test_windows_are_seeded_and_shuffled() -> None:
     cut = lambda seed: [
-        batch[:, 0, :2].tolist()
+        batch.rows[:, 0, :2].tolist()
         for batch in windows_of(numbered([300, 300]), LENGTH, 4, np.random.default_rng(seed))
     ]
     assert cut(1) == cut(1)
@@ -74,7 +74,7 @@ def test_windows_are_seeded_and_shuffled() -> None:
 def test_a_session_of_one_window_is_used_whole() -> None:
     rng = np.random.default_rng(0)
     (batch,) = windows_of(numbered([LENGTH + 1]), LENGTH, 1, rng)
-    assert batch[0, :, 1].tolist() == list(range(LENGTH + 1))
+    assert batch.rows[0, :, 1].tolist() == list(range(LENGTH + 1))
     assert list(windows_of(numbered([LENGTH]), LENGTH, 1, rng)) == []
 
 
@@ -128,15 +128,15 @@ def test_a_recorded_day(real_data: pathlib.Path, tmp_path: pathlib.Path) -> None
     assert source.market == MarketConfig(tick_size=0.01, lot_size=1, levels=10)
     assert source.model.num_time_rows * source.model.seconds_per_row > 23_400
     training = source.training(5, np.random.default_rng(0))
-    first = next(training)
+    first = next(training).rows
     assert first.shape == (5, MODEL.num_max_orders + 1, 15)
-    latest = max(next(training)[:, :, ELAPSED].max() for _ in range(50))
-    held_out = np.concatenate(list(source.validation(5)))
+    latest = max(next(training).rows[:, :, ELAPSED].max() for _ in range(50))
+    held_out = np.concatenate([batch.rows for batch in source.validation(5)])
     assert held_out.shape[1:] == (MODEL.num_max_orders + 1, 15)
     assert latest <= held_out[:, :, ELAPSED].min()
     assert (held_out[:, :, 0] < MODEL.vocab).all()
     again = source.training(5, np.random.default_rng(0))
-    assert np.array_equal(first, next(again))
+    assert np.array_equal(first, next(again).rows)
 
 
 @pytest.mark.parametrize("count", [100, 340])
