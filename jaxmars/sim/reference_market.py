@@ -1,20 +1,15 @@
-"""Sessions of the reference market: an opening book, and markets that run on their own."""
-
-from typing import NamedTuple
+"""The reference market at the open of a day: its instrument and its book."""
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxmars import clock
+from jaxmars.agents.base import Agent
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.book import Book, book_from_levels
 from jaxmars.config import MarketConfig
-from jaxmars.sim.market import step
 from jaxmars.sim.state import START_DRAWS, MarketState, init_market
-from jaxmars.tokens.bins import TokenTables
-from jaxmars.tokens.order import FeatureState, advance, init_features
-from jaxmars.types import L2
+from jaxmars.types import L2, Params
 
 OPEN_SEC = 34_200  # 09:30
 CLOSE_SEC = 54_000  # 15:00
@@ -44,51 +39,22 @@ def opening_book(key: jax.Array, cfg: MarketConfig) -> Book:
 def open_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> MarketState:
     """A reference market at the open of a day; its one agent has id 0. The key may be the one of
     its steps."""
+    return open_with(key, (params,), (reference_agent(cfg.lot_size),), cfg)
+
+
+def open_with(
+    key: jax.Array, params: tuple[Params, ...], agents: tuple[Agent, ...], cfg: MarketConfig
+) -> MarketState:
+    """`open_session` for any agents; the first one, id 0, owns the opening book."""
     book_key, market_key = jax.random.split(jax.random.fold_in(key, START_DRAWS))
     return init_market(
         market_key,
-        (params,),
+        params,
         opening_book(book_key, cfg),
         clock.make_time(OPEN_SEC),
         clock.make_time(CLOSE_SEC),
         jnp.int32(0),
-        (None,),
-        agents=(reference_agent(cfg.lot_size),),
+        (None,) * len(agents),
+        agents=agents,
         cfg=cfg,
     )
-
-
-class Session(NamedTuple):
-    """A reference market and the row maker that follows it."""
-
-    market: MarketState
-    features: FeatureState
-
-
-def start_session(key: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> Session:
-    """A session at the open."""
-    return Session(open_session(key, params, cfg), init_features(cfg.levels))
-
-
-def run_session(
-    key: jax.Array,
-    session: Session,
-    params: ReferenceParams,
-    tables: TokenTables,
-    *,
-    cfg: MarketConfig,
-    num_events: int,
-) -> tuple[Session, tuple[jax.Array, jax.Array]]:
-    """Runs a session for `num_events` steps and returns its rows.
-
-    Returns:
-      The session, and rows `[num_events, 15]` int32 with actions `[num_events]` int32.
-    """
-    agents = (reference_agent(cfg.lot_size),)
-
-    def one(session: Session, _: None) -> tuple[Session, tuple[jax.Array, jax.Array]]:
-        market, event = step(key, session.market, (params,), agents=agents, cfg=cfg)
-        features, row, action = advance(tables, cfg, session.features, event, market.l2)
-        return Session(market, features), (row, action)
-
-    return lax.scan(one, session, None, length=num_events)

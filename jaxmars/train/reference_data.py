@@ -1,11 +1,12 @@
 """Training windows from the reference market, made while the model trains.
 
-A generation is a batch of sessions with random hidden states: they warm up for
-half an hour, then run for a number of rounds. Nothing is stored and no window is seen twice.
+A generation is a batch of sessions with random hidden states and, unless the plan says otherwise,
+random parameters and traders from outside: they warm up, then run for a number of rounds. Nothing
+is stored and no window is seen twice.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,65 +14,90 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmars import devices
-from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.config import MarketConfig, OrderModelConfig
-from jaxmars.sim.reference_market import (
-    WARM_UP_SECONDS,
+from jaxmars.sim.reference_sessions import (
+    Draw,
     Session,
+    SessionParams,
+    SessionRows,
     run_session,
+    session_agents,
     start_session,
+    varied_session,
 )
 from jaxmars.sim.rollout import record
-from jaxmars.tokens.bins import Converters
+from jaxmars.tokens.bins import Converters, TokenTables
 from jaxmars.tokens.domain import Domain, flow_domain
-from jaxmars.tokens.order import ELAPSED
 from jaxmars.tokens.quantities import fit_converters, quantities
 from jaxmars.tokens.window import final_rows
-from jaxmars.train.losses import Batch, all_own
+from jaxmars.train.losses import Batch
 
 EVENTS_PER_CALL = 1024
 FIT_SEED_SHIFT = 1_000_003  # bins are fitted on other sessions than those trained on
 FIT_ROUNDS = 4  # calls per session that bins are fitted on
-WARM_UP_EVENTS = 8192  # about half an hour at 280 orders a minute
+# About half an hour at 280 orders a minute. Activity is the market's clock: a lively session
+# forgets its opening book after as many orders, but sooner.
+WARM_UP_EVENTS = 8192
 
 
 class ReferencePlan(NamedTuple):
-    """How much of the reference market is simulated at a time."""
+    """How much of the reference market is simulated at a time, and which sessions."""
 
     sessions: int = 128  # side by side
     rounds: int = 16  # calls of EVENTS_PER_CALL per session after the warm-up
+    draw: Draw = varied_session  # parameters of a session
 
 
-@functools.partial(jax.jit, static_argnames="cfg")
-def _open(keys: jax.Array, params: ReferenceParams, cfg: MarketConfig) -> Session:
-    return jax.vmap(functools.partial(start_session, cfg=cfg), (0, None))(keys, params)
+class Flow(NamedTuple):
+    """Consecutive rows of one session."""
+
+    rows: np.ndarray  # [rows, 15] int32
+    own: np.ndarray  # [rows] bool, orders to be learnt
+
+
+def own_flow(rows: np.ndarray) -> Flow:
+    """Rows `[rows, 15]` that are all to be learnt."""
+    return Flow(rows, np.ones(len(rows), bool))
+
+
+@functools.partial(jax.jit, static_argnames=("draw", "cfg"))
+def _open(keys: jax.Array, draw: Draw, cfg: MarketConfig) -> tuple[SessionParams, Session]:
+    params = jax.vmap(draw)(keys)
+    return params, jax.vmap(functools.partial(start_session, cfg=cfg))(keys, params)
 
 
 @functools.partial(jax.jit, static_argnames="cfg", donate_argnums=1)
-def _run(keys, sessions, params, tables, cfg):
+def _run(
+    keys: jax.Array,
+    sessions: Session,
+    params: SessionParams,
+    tables: TokenTables,
+    cfg: MarketConfig,
+) -> tuple[Session, SessionRows]:
     run = functools.partial(run_session, cfg=cfg, num_events=EVENTS_PER_CALL)
-    return jax.vmap(run, (0, 0, None, None))(keys, sessions, params, tables)
+    return jax.vmap(run, (0, 0, 0, None))(keys, sessions, params, tables)
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _flow_quantities(keys, markets, params, cfg):
-    agents = (reference_agent(cfg.lot_size),)
-    run = functools.partial(record, agents=agents, cfg=cfg, num_events=EVENTS_PER_CALL)
-    markets, (events, snapshots) = jax.vmap(run, (0, 0, None))(keys, markets, (params,))
+    run = functools.partial(record, agents=session_agents(cfg), cfg=cfg, num_events=EVENTS_PER_CALL)
+    markets, (events, snapshots) = jax.vmap(run)(keys, markets, tuple(params))
     return markets, jax.vmap(functools.partial(quantities, cfg))(events, snapshots), snapshots
 
 
+def session_keys(seed: int, generation: int, plan: ReferencePlan) -> jax.Array:
+    """Keys of the sessions of a generation, `[sessions]`, divided over the devices."""
+    key = jax.random.fold_in(jax.random.key(seed), generation)
+    return jax.device_put(jax.random.split(key, plan.sessions), devices.split())
+
+
 def fit_reference_bins(
-    seed: int,
-    market: MarketConfig,
-    model: OrderModelConfig,
-    params: ReferenceParams,
-    plan: ReferencePlan,
+    seed: int, market: MarketConfig, model: OrderModelConfig, plan: ReferencePlan
 ) -> tuple[Converters, Domain]:
     """Bins for a model, and its domain, from sessions that are not trained on."""
-    key = jax.random.key(seed + FIT_SEED_SHIFT)
-    keys = jax.device_put(jax.random.split(key, plan.sessions), devices.split())
-    markets = _open(keys, params, market).market
+    keys = session_keys(seed + FIT_SEED_SHIFT, 0, plan)
+    params, sessions = _open(keys, plan.draw, market)
+    markets = sessions.market
     found, books = [], []
     for call in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + FIT_ROUNDS):
         markets, batch, snapshots = _flow_quantities(keys, markets, params, market)
@@ -86,46 +112,41 @@ def fit_reference_bins(
     return converters, flow_domain(converters, stack(books), together)
 
 
-def reference_rows(
-    seed: int,
-    generation: int,
-    market: MarketConfig,
-    converters: Converters,
-    params: ReferenceParams,
-    plan: ReferencePlan,
-) -> list[np.ndarray]:
-    """Rows of one generation of sessions after their warm-up, one array `[rows, 15]` each."""
-    key = jax.random.fold_in(jax.random.key(seed), generation)
-    keys = jax.device_put(jax.random.split(key, plan.sessions), devices.split())
-    sessions = _open(keys, params, market)
+def reference_flows(
+    seed: int, generation: int, market: MarketConfig, converters: Converters, plan: ReferencePlan
+) -> list[Flow]:
+    """What the sessions of one generation wrote after their warm-up."""
+    keys = session_keys(seed, generation, plan)
+    params, sessions = _open(keys, plan.draw, market)
     tables = converters.tables()
-    rows, actions = [], []
+    parts = []
     for _ in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + plan.rounds):
-        sessions, (row, action) = _run(keys, sessions, params, tables, market)
-        rows.append(np.asarray(row, np.int32))
-        actions.append(np.asarray(action))
-    final = np.asarray(jax.vmap(final_rows)(jnp.asarray(np.concatenate(actions, 1))))
-    streams = zip(np.concatenate(rows, 1), final, strict=True)
-    return [_after_warm_up(stream[stays]) for stream, stays in streams]
-
-
-def _after_warm_up(rows: np.ndarray) -> np.ndarray:
-    return rows[rows[:, ELAPSED] >= WARM_UP_SECONDS]
+        sessions, part = _run(keys, sessions, params, tables, market)
+        parts.append(jax.tree.map(np.asarray, part))
+    row, action, own = (np.concatenate(column, 1) for column in zip(*parts, strict=True))
+    final = np.array(jax.vmap(final_rows)(jnp.asarray(action)))
+    final[:, :WARM_UP_EVENTS] = False
+    return [
+        Flow(np.asarray(r[keep], np.int32), o[keep])
+        for r, o, keep in zip(row, own, final, strict=True)
+    ]
 
 
 def windows_of(
-    sessions: list[np.ndarray], length: int, batch: int, rng: np.random.Generator
+    flows: Sequence[Flow], length: int, batch: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
     """Batches of contiguous windows of `length` + 1 rows that do not overlap, shuffled.
 
     A window never crosses from one session into another. What does not fill a batch is dropped.
     """
     pieces = []
-    for rows in sessions:
-        count = max(len(rows) - 1, 0) // length
-        offset = rng.integers(0, len(rows) - count * length) if count else 0
+    for flow in flows:
+        rows = len(flow.rows)
+        count = max(rows - 1, 0) // length
+        offset = rng.integers(0, rows - count * length) if count else 0
         starts = offset + length * np.arange(count)
-        pieces += [rows[start : start + length + 1] for start in starts]
+        pieces += [Flow(*(x[start : start + length + 1] for x in flow)) for start in starts]
     order = rng.permutation(len(pieces))
     for first in range(0, len(order) - batch + 1, batch):
-        yield all_own(np.stack([pieces[i] for i in order[first : first + batch]]))
+        chosen = [pieces[i] for i in order[first : first + batch]]
+        yield Batch(*(np.stack(column) for column in zip(*chosen, strict=True)))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxmars.agents.reference import ReferenceParams
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.data import flow_until, lobster_flow, read_lobster
 from jaxmars.errors import InputError
@@ -23,7 +22,8 @@ from jaxmars.train.losses import Batch, all_own
 from jaxmars.train.reference_data import (
     ReferencePlan,
     fit_reference_bins,
-    reference_rows,
+    own_flow,
+    reference_flows,
     windows_of,
 )
 
@@ -51,29 +51,31 @@ class Source(NamedTuple):
 def reference_source(
     seed: int, model: OrderModelConfig, known: tuple[Converters, Domain] | None = None
 ) -> Source:
-    """Endless fresh sessions of the reference market.
+    """Endless fresh sessions of the reference market: random parameters around several presets,
+    and in most sessions orders of a trader from outside, which are read but not learnt.
 
     Args:
       seed: of the sessions.
       model: window and numbers of bins.
       known: bins and domain to use; by default fitted on sessions that are not trained on.
     """
-    market, params = reference_market(), ReferenceParams()
-    plan = ReferencePlan()
-    converters, domain = known or fit_reference_bins(BINS_SEED, market, model, params, plan)
-    rows = functools.partial(reference_rows, seed, market=market, converters=converters)
-    rows = functools.partial(rows, params=params, plan=plan)
+    market, plan = reference_market(), ReferencePlan()
+    converters, domain = known or fit_reference_bins(BINS_SEED, market, model, plan)
 
     def training(batch: int, rng: np.random.Generator) -> Iterator[Batch]:
         for generation in itertools.count():
-            yield from windows_of(rows(generation), model.num_max_orders, batch, rng)
+            flows = reference_flows(seed, generation, market, converters, plan)
+            yield from windows_of(flows, model.num_max_orders, batch, rng)
 
     def validation(batch: int) -> Iterator[Batch]:
-        sessions = rows(VALIDATION_GENERATION)
-        return windows_of(sessions, model.num_max_orders, batch, np.random.default_rng(seed))
+        flows = reference_flows(seed, VALIDATION_GENERATION, market, converters, plan)
+        return windows_of(flows, model.num_max_orders, batch, np.random.default_rng(seed))
 
     return Source(
-        text="the reference market with its default parameters (synthetic)",
+        text=(
+            "the reference market (synthetic): its default parameters, other presets and random "
+            "ones around them, beside traders from outside whose orders are not learnt"
+        ),
         licence="MIT, as the code that made them",
         market=market,
         model=model,
@@ -128,7 +130,10 @@ def lobster_source(
 
     def validation(batch: int) -> Iterator[Batch]:
         return windows_of(
-            [tail], window, min(batch, (len(tail) - 1) // window), np.random.default_rng(0)
+            [own_flow(tail)],
+            window,
+            min(batch, (len(tail) - 1) // window),
+            np.random.default_rng(0),
         )
 
     return Source(

@@ -5,16 +5,19 @@ import gzip
 import itertools
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles.tiny_world import tiny_converters
 
-from jaxmars.agents.reference import ReferenceParams
+from jaxmars.agents.outside import OutsideParams
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.errors import InputError
-from jaxmars.sim.reference_market import WARM_UP_SECONDS, reference_market
+from jaxmars.sim.reference_market import reference_market
+from jaxmars.sim.reference_sessions import SessionParams, plain_session, varied_session
 from jaxmars.train import reference_data
-from jaxmars.train.reference_data import ReferencePlan, reference_rows, windows_of
+from jaxmars.train.reference_data import Flow, ReferencePlan, reference_flows, windows_of
 from jaxmars.train.sources import lobster_source
 
 LENGTH = 7
@@ -22,13 +25,14 @@ ELAPSED = 4
 MODEL = OrderModelConfig.tiny()
 
 
-def numbered(lengths: list[int]) -> list[np.ndarray]:
-    """Sessions whose rows say which session they are of and where they stand in it."""
+def numbered(lengths: list[int]) -> list[Flow]:
+    """Sessions whose rows say which session they are of and where they stand in it; every third
+    order is of somebody else."""
     sessions = []
     for number, length in enumerate(lengths):
         rows = np.zeros((length, 15), np.int32)
         rows[:, 0], rows[:, 1] = number, np.arange(length)
-        sessions.append(rows)
+        sessions.append(Flow(rows, rows[:, 1] % 3 > 0))
     return sessions
 
 
@@ -40,6 +44,7 @@ def test_windows_are_runs_of_one_session_that_do_not_overlap(seed: int) -> None:
     seen: set[tuple[int, int]] = set()
     for batch in batches:
         assert batch.rows.shape == (3, LENGTH + 1, 15)
+        assert np.array_equal(batch.own, batch.rows[:, :, 1] % 3 > 0)
         for window in batch.rows:
             assert len(set(window[:, 0].tolist())) == 1
             assert (np.diff(window[:, 1]) == 1).all()
@@ -78,36 +83,46 @@ def test_a_session_of_one_window_is_used_whole() -> None:
     assert list(windows_of(numbered([LENGTH]), LENGTH, 1, rng)) == []
 
 
+def always_outside(key: jax.Array) -> SessionParams:
+    """A parent order from outside every two seconds."""
+    params = varied_session(key)
+    return params._replace(outside=OutsideParams(jnp.float32(0.5)))
+
+
 @pytest.fixture(scope="module")
-def make_rows():
-    """`reference_rows` of short calls, so that a generation is quick."""
+def make_flows():
+    """`reference_flows` of short calls, so that a generation is quick."""
     market = dataclasses.replace(reference_market(), levels=6)
-    plan = ReferencePlan(sessions=3, rounds=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference_data, "WARM_UP_SECONDS", 30)
-        patch.setattr(reference_data, "WARM_UP_EVENTS", 256)
+        patch.setattr(reference_data, "WARM_UP_EVENTS", 128)
         patch.setattr(reference_data, "EVENTS_PER_CALL", 128)
-        yield lambda seed, generation: reference_rows(
-            seed, generation, market, tiny_converters(), ReferenceParams(), plan
+        yield lambda seed, generation, draw=always_outside: reference_flows(
+            seed, generation, market, tiny_converters(), ReferencePlan(3, 2, draw)
         )
 
 
-def test_sessions_of_the_reference_market(make_rows) -> None:
+def test_sessions_of_the_reference_market(make_flows) -> None:
     """Rows after the warm-up only, other ones in every generation, the same for the same seed."""
-    rows = make_rows(0, 0)
-    assert len(rows) == 3
-    for session in rows:
-        assert session.dtype == np.int32
-        assert session.shape[1] == 15
-        assert 20 < len(session) <= 512
-        assert (session[:, ELAPSED] >= 30).all()
-        assert (np.diff(session[:, ELAPSED]) >= 0).all()
-        assert ((session[:, 0] >= 0) & (session[:, 0] < MODEL.vocab)).all()
-    again, later, other = make_rows(0, 0), make_rows(0, 1), make_rows(1, 0)
-    for first, same, *different in zip(rows, again, later, other, strict=True):
-        assert np.array_equal(first, same)
-        assert not any(np.array_equal(first, x) for x in different)
-    assert WARM_UP_SECONDS == 1_800
+    flows = make_flows(0, 0)
+    assert len(flows) == 3
+    for rows, own in flows:
+        assert rows.dtype == np.int32
+        assert rows.shape[1] == 15
+        assert own.shape == rows.shape[:1]
+        assert 100 < len(rows) <= 256
+        assert rows[0, ELAPSED] > 0
+        assert (np.diff(rows[:, ELAPSED]) >= 0).all()
+        assert ((rows[:, 0] >= 0) & (rows[:, 0] < MODEL.vocab)).all()
+        assert 0 < own.sum() < len(own)
+    again, later, other = make_flows(0, 0), make_flows(0, 1), make_flows(1, 0)
+    for first, same, *different in zip(flows, again, later, other, strict=True):
+        assert np.array_equal(first.rows, same.rows)
+        assert np.array_equal(first.own, same.own)
+        assert not any(np.array_equal(first.rows, x.rows) for x in different)
+
+
+def test_a_plain_session_is_the_crowds(make_flows) -> None:
+    assert all(flow.own.all() for flow in make_flows(0, 0, plain_session))
 
 
 def first_rows(real_data: pathlib.Path, folder: pathlib.Path, count: int) -> tuple[str, str]:
