@@ -1,4 +1,4 @@
-"""The command line: `jaxmars forecast`, `simulate`, `replay`, `facts`, `data`, `convert`."""
+"""The command line: `jaxmars` and its commands."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from jaxmars import (
     __version__,
+    cli_bench_lob,
     cli_convert,
     cli_data,
     cli_facts,
@@ -73,7 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="jaxmars", description="A JAX-native market simulator.")
     parser.add_argument("--version", action="version", version=f"jaxmars {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (cli_forecast, cli_simulate, cli_replay, cli_facts, cli_data, cli_convert):
+    for module in (
+        cli_forecast,
+        cli_simulate,
+        cli_replay,
+        cli_facts,
+        cli_bench_lob,
+        cli_data,
+        cli_convert,
+    ):
         sub = commands.add_parser(
             module.NAME,
             help=module.HELP,

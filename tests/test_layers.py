@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "builtin": set(),
     "provenance": {"__init__", "book", "convert"},
     "cli_pace": {"devices"},
+    "cli_bench_lob": {"cli_pace", "cli_values", "errors", "files", "provenance", "tasks"},
     "cli_convert": {"errors", "models"},
     "cli_data": {
         "cli_pace",
@@ -113,6 +114,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_simulate": {"cli_pace", "convert", "errors", "files", "provenance", "tasks", "types"},
     "cli": {
         "__init__",
+        "cli_bench_lob",
         "cli_convert",
         "cli_data",
         "cli_facts",
