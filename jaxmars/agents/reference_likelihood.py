@@ -46,8 +46,15 @@ def plan_nats(
     view: MarketView,
     tables: TokenTables,
     lot: int,
+    rival_rate: jax.Array | float = 0.0,
 ) -> jax.Array:
     """-log p of the order that `state` plans, given everything the generator knows, `[]` float32.
+
+    A plan is drawn anew after every event, also one of somebody else, from rates that are constant
+    until the next. So with others in the market p is that of the crowd's next order **given that
+    nobody comes before it**, which is what a model learns whose labels are the crowd's orders: what
+    the order is does not depend on it, and the wait is exponential with the rates of all together.
+    Plans that somebody else's order overtakes have no label and do not count.
 
     Args:
       params: of the generator.
@@ -55,8 +62,10 @@ def plan_nats(
       view: the market at that moment.
       tables: bins that define the slots.
       lot: shares per lot.
+      rival_rate: `[]` float32, actions of others per second; their waits must be exponential.
     """
-    return slot_nats(params, state, view, tables, lot, planned_slots(state, view, tables))
+    slots = planned_slots(state, view, tables)
+    return slot_nats(params, state, view, tables, lot, slots, rival_rate)
 
 
 def slot_nats(
@@ -66,6 +75,7 @@ def slot_nats(
     tables: TokenTables,
     lot: int,
     slots: OrderSlots,
+    rival_rate: jax.Array | float = 0.0,
 ) -> jax.Array:
     """-log p of any slots for the next order; arguments as for `plan_nats`."""
     best = quotes(view.l2, state.mid)
@@ -82,7 +92,7 @@ def slot_nats(
     cancel = _cancel_density(params, view, weights, rates, mid, slots, tables, lot)
     density = jnp.where(slots.kind == TYPE_CANCEL, cancel, trade + limit)
     order = jnp.where(inside, density, 0.0).sum() / rates.total
-    wait = _wait_share(tables.order_interval, slots.interval, rates.total)
+    wait = _wait_share(tables.order_interval, slots.interval, rates.total + rival_rate)
     return -jnp.log(jnp.maximum(order, SMALLEST)) - jnp.log(jnp.maximum(wait, SMALLEST))
 
 
