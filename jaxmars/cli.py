@@ -16,6 +16,7 @@ from jaxmars import (
     cli_forecast,
     cli_replay,
     cli_simulate,
+    cli_train,
 )
 from jaxmars.errors import InputError
 
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         cli_facts,
         cli_bench_lob,
         cli_data,
+        cli_train,
         cli_convert,
     ):
         sub = commands.add_parser(

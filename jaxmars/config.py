@@ -354,35 +354,3 @@ class SimConfig:
         for name in ("segment", "lanes", "max_events"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"simulation {name} must be positive, got {getattr(self, name)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How an order model is trained.
-
-    Attributes:
-      steps: optimizer steps.
-      batch: windows per step.
-      learning_rate: peak; linear warm-up, then cosine to `final_fraction` of it.
-      warmup: steps of the warm-up.
-      final_fraction: learning rate at the end over the peak.
-      weight_decay: of matrices only.
-      clip: largest gradient norm.
-      seed: of parameters and of the order of the data.
-      report_every: steps between two lines of progress.
-    """
-
-    steps: int = 2500
-    batch: int = 8
-    learning_rate: float = 1.5e-3
-    warmup: int = 100
-    final_fraction: float = 0.05
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    seed: int = 0
-    report_every: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "warmup", "report_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"training {name} must be positive, got {getattr(self, name)}")

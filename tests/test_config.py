@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from jaxmars import config
-from jaxmars.config import MarketConfig, OrderModelConfig, Phase, PhaseKind, SimConfig, TrainConfig
+from jaxmars.config import MarketConfig, OrderModelConfig, Phase, PhaseKind, SimConfig
+from jaxmars.train.settings import SIZES, TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = [*(ROOT / "jaxmars").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
 CONFIGS = [
     kind
-    for kind in vars(config).values()
+    for kind in (*vars(config).values(), TrainConfig)
     if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
 ]
 NEEDED: dict[type, tuple[Any, ...]] = {Phase: (PhaseKind.CONTINUOUS, 0, 1)}  # no defaults
@@ -54,7 +55,14 @@ WRONG: list[tuple[type, str, list[Any]]] = [
     (TrainConfig, "steps", [0, -1]),
     (TrainConfig, "batch", [0, -1]),
     (TrainConfig, "warmup", [0, -1]),
-    (TrainConfig, "report_every", [0, -1]),
+    (TrainConfig, "report_every", [0, -1, 7]),
+    (TrainConfig, "save_every", [0, -1, 30]),
+    (TrainConfig, "accumulate", [0, -1, 3]),
+    (TrainConfig, "validation_windows", [0, -1]),
+    (TrainConfig, "learning_rate", [-1.0, 0, math.inf]),
+    (TrainConfig, "clip", [-1.0, 0]),
+    (TrainConfig, "final_fraction", [-0.5, 1.5]),
+    (TrainConfig, "weight_decay", [-1.0]),
 ]
 
 
@@ -85,6 +93,9 @@ def test_named_sizes() -> None:
     assert (default.head, default.kv_heads, default.head_dim) == ("factored", 1, 32)
     tiny = OrderModelConfig.tiny()
     assert tiny.vocab == math.prod(tiny.slot_shape) == 3 * 8 * 8 * 4
+    assert SIZES["default"] == default
+    assert SIZES["xl"] == released
+    assert {size.num_max_orders for size in SIZES.values()} == {512, 1024}
     a_share = MarketConfig.chinese_a_share()
     assert a_share.calendar.breaks == ((33_900, 34_200), (41_400, 46_800))
     assert not a_share.has_late_shift

@@ -21,7 +21,11 @@ NUM_BOOK_SLOTS = NUM_FEATURES - FIRST_BOOK_SLOT
 
 
 class Table(nnx.Module):
-    """Rows of learned vectors. An index outside the table reads the nearest row."""
+    """Rows of learned vectors. An index outside the table reads the nearest row.
+
+    Training keeps tables in float32 when it computes in bfloat16, so whoever adds a row to an
+    activation casts it.
+    """
 
     def __init__(self, rows: int, width: int, *, std: float = INIT_STD, rngs: nnx.Rngs):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), (rows, width)) * std)
@@ -91,4 +95,5 @@ class OrderEmbedding(nnx.Module):
         x = x + self.change(change) + self.time(row[ELAPSED] // cfg.seconds_per_row)
         if cfg.num_ratio_rows:
             x = x + self.volume_ratio(row[VOLUME_RATIO]) + self.trade_ratio(row[TRADE_RATIO])
-        return x + self.book(row[FIRST_BOOK_SLOT:])
+        book = self.book(row[FIRST_BOOK_SLOT:])
+        return x.astype(book.dtype) + book

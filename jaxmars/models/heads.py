@@ -130,7 +130,8 @@ class Stage(nnx.Module):
         """Logits float32[slots] from hidden [d] and the earlier slots int32[number of them]."""
         if self.offsets:
             picks = self.picks(earlier + jnp.array(self.offsets, jnp.int32))
-            hidden = jax.nn.silu(self.hidden_map(hidden) + picks.sum(axis=0))
+            hidden = self.hidden_map(hidden)
+            hidden = jax.nn.silu(hidden + picks.sum(axis=0).astype(hidden.dtype))
         return self.out(hidden).astype(jnp.float32)
 
 

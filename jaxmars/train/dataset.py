@@ -40,9 +40,9 @@ from jaxmars.train.shards import (
     read_manifest,
 )
 from jaxmars.train.sources import Source
+from jaxmars.train.streams import check_identity
 
 MOST_OPEN = 256  # memory maps kept open
-VALIDATION_BATCHES = 64
 
 
 class Dataset:
@@ -227,17 +227,7 @@ class Windows:
         Raises:
           InputError: it is of another dataset, split, length or seed.
         """
-        here = self.state()
-        if set(state) != set(here):
-            raise InputError(
-                f"the place in the data has the keys {', '.join(sorted(state))!s:.80}, expected "
-                f"{', '.join(sorted(here))}"
-            )
-        for key in ("dataset", "seed"):
-            if state[key] != here[key]:
-                raise InputError(
-                    f"the place in the data is of {key} {state[key]!r:.80}, expected {here[key]!r}"
-                )
+        check_identity(state, self.state(), ("dataset", "seed"))
         done = state["windows"]
         if type(done) is not int or done < 0:
             raise InputError(f"the place in the data is window {done!r:.80}, expected a count")
@@ -245,7 +235,7 @@ class Windows:
 
 
 def dataset_source(folder: str | os.PathLike[str], model: OrderModelConfig) -> Source:
-    """A dataset with a train and a validation part, as `scripts/train_order_model.py` reads it.
+    """A dataset with a train and a validation part, as training reads it.
 
     Args:
       folder: the dataset.
@@ -259,9 +249,6 @@ def dataset_source(folder: str | os.PathLike[str], model: OrderModelConfig) -> S
     names = sorted({shard.symbol for shard in train.shards})
     rows = sum(shard.rows for shard in train.shards)
 
-    def training(batch: int, rng: np.random.Generator) -> Windows:
-        return train.windows(batch, int(rng.integers(2**31)))
-
     return Source(
         text=f"{rows:,} orders of {', '.join(names)} ({len(train.shards)} shards)",
         licence="that of the recorded data",
@@ -269,9 +256,8 @@ def dataset_source(folder: str | os.PathLike[str], model: OrderModelConfig) -> S
         model=train.model(model),
         converters=train.converters,
         domain=train.domain,
-        training=training,
+        training=train.windows,
         validation=lambda batch: held_out.in_order(min(batch, held_out.num_windows)),
-        validation_batches=VALIDATION_BATCHES,
     )
 
 

@@ -1,6 +1,5 @@
 """Fitting an order model: AdamW, warm-up and cosine, one compiled step."""
 
-import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,13 +10,31 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxmars import devices
-from jaxmars.config import TrainConfig
-from jaxmars.train.losses import Batch, mean_loss
+from jaxmars.errors import InputError
+from jaxmars.train.losses import Batch, num_labels, sum_loss
+from jaxmars.train.settings import TrainConfig
+from jaxmars.train.sharding import divide, divided, gather, split_batches
 from jaxmars.types import Params
 
 BETAS = (0.9, 0.95)
 STACKED = "layers/"  # parameters with a leading axis of layers
+TABLE = "weight"  # last part of the name of a table of learned vectors
+STEPS_AHEAD = 2  # steps handed to the devices before the host waits
+
+
+class TrainState(NamedTuple):
+    """What training goes on from. Arrays are divided over the devices (`train.sharding`)."""
+
+    params: Params  # float32
+    optimizer: optax.OptState
+    step: jax.Array  # [] int32, steps done
+
+
+class StepResult(NamedTuple):
+    """What a step tells."""
+
+    loss: jax.Array  # [] float32, nats per order, before the step
+    gradient_norm: jax.Array  # [] float32, before clipping
 
 
 class Progress(NamedTuple):
@@ -25,99 +42,171 @@ class Progress(NamedTuple):
 
     step: int
     loss: float  # nats per order, mean since the last line
-    orders_per_second: float
+    gradient_norm: float  # mean since the last line
+    learning_rate: float  # of the last step
+    orders_per_second: float  # since the last line
     seconds: float  # since the start
-
-
-def optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with clipping, linear warm-up and cosine decay; vectors are not decayed."""
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=cfg.learning_rate,
-        warmup_steps=cfg.warmup,
-        decay_steps=max(cfg.steps, cfg.warmup + 1),
-        end_value=cfg.learning_rate * cfg.final_fraction,
-    )
-    matrices = lambda params: jax.tree_util.tree_map_with_path(_is_matrix, params)
-    return optax.chain(
-        optax.clip_by_global_norm(cfg.clip),
-        optax.adamw(
-            schedule, b1=BETAS[0], b2=BETAS[1], weight_decay=cfg.weight_decay, mask=matrices
-        ),
-    )
-
-
-def _is_matrix(path: tuple, leaf: jax.Array) -> bool:
-    """Whether a parameter has two axes or more besides the one along which layers are stacked."""
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    return leaf.ndim - name.startswith(STACKED) > 1
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; says at which step and why."""
 
 
+def schedule(cfg: TrainConfig) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then cosine decay."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=cfg.learning_rate,
+        warmup_steps=cfg.warmup,
+        decay_steps=max(cfg.steps, cfg.warmup + 1),
+        end_value=cfg.learning_rate * cfg.final_fraction,
+    )
+
+
+def optimizer(cfg: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with clipping; vectors are not decayed."""
+    matrices = lambda params: jax.tree_util.tree_map_with_path(_is_matrix, params)
+    return optax.chain(
+        optax.clip_by_global_norm(cfg.clip),
+        optax.adamw(
+            schedule(cfg), b1=BETAS[0], b2=BETAS[1], weight_decay=cfg.weight_decay, mask=matrices
+        ),
+    )
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_matrix(path: tuple, leaf: jax.Array) -> bool:
+    """Whether a parameter has two axes or more besides the one along which layers are stacked."""
+    return leaf.ndim - _name(path).startswith(STACKED) > 1
+
+
+def to_bfloat16(params: Params) -> Params:
+    """The weights to compute with in bfloat16. Tables of learned vectors stay float32: the gradient
+    of a row is a sum over every order that reads it, too many for eight bits of mantissa."""
+
+    def cast(path: tuple, leaf: jax.Array) -> jax.Array:
+        table = _is_matrix(path, leaf) and _name(path).endswith(TABLE)
+        return leaf if table else leaf.astype(jnp.bfloat16)
+
+    return jax.tree_util.tree_map_with_path(cast, params)
+
+
+def init_state(params: Params, cfg: TrainConfig) -> TrainState:
+    """The state before the first step; `params` are left as they are."""
+
+    def build(params: Params) -> TrainState:
+        params = jax.tree.map(jnp.copy, params)
+        return TrainState(params, optimizer(cfg).init(params), jnp.int32(0))
+
+    shardings = jax.tree.map(divided, jax.eval_shape(build, params))
+    return jax.jit(build, out_shardings=shardings)(params)
+
+
+def make_step(
+    graphdef: nnx.GraphDef, cfg: TrainConfig
+) -> Callable[[TrainState, Batch], tuple[TrainState, StepResult]]:
+    """The compiled step. It takes the state's memory and batches `[accumulate, batch, …]`."""
+    tx = optimizer(cfg)
+
+    def loss_of(params: Params, part: Batch) -> jax.Array:
+        return sum_loss(nnx.merge(graphdef, params), part)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepResult]:
+        used = gather(to_bfloat16(state.params) if cfg.bfloat16 else state.params)
+
+        def add(total: tuple, part: Batch) -> tuple[tuple, None]:
+            loss, grads = jax.value_and_grad(loss_of)(used, part)
+            grads = divide(jax.tree.map(lambda x: x.astype(jnp.float32), grads))
+            return jax.tree.map(jnp.add, total, (loss, grads, num_labels(part))), None
+
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()))
+        (loss, grads, count), _ = jax.lax.scan(add, zero, batch)
+        count = jnp.maximum(count, 1)
+        grads = jax.tree.map(lambda x: x / count, grads)
+        updates, moments = tx.update(grads, state.optimizer, state.params)
+        params = divide(optax.apply_updates(state.params, updates))
+        result = StepResult(loss / count, optax.tree.norm(grads))
+        return TrainState(params, divide(moments), state.step + 1), result
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def place(batch: Batch, cfg: TrainConfig) -> Batch:
+    """A batch of `cfg.batch` windows cut into the parts of a step, on the devices.
+
+    Raises:
+      InputError: it does not fit the devices.
+    """
+    parts = jax.tree.map(lambda x: np.reshape(x, (cfg.accumulate, -1, *x.shape[1:])), batch)
+    count = jax.device_count()
+    if parts.rows.shape[1] % count:
+        raise InputError(
+            f"{parts.rows.shape[1]} windows are computed at a time, expected a multiple of the "
+            f"{count} devices: change batch or accumulate"
+        )
+    return jax.device_put(parts, split_batches())
+
+
 def fit(
     graphdef: nnx.GraphDef,
-    params: Params,
+    state: TrainState,
     batches: Iterable[Batch],
     cfg: TrainConfig,
-    report: Callable[[Progress, Params], None],
-) -> Params:
-    """Trains for `cfg.steps` steps or until the batches end.
+    report: Callable[[Progress, TrainState], bool],
+) -> TrainState:
+    """Trains up to step `cfg.steps` or until the batches end.
 
     Args:
       graphdef: of an `OrderNet`.
-      params: its parameters; they are left as they are.
-      batches: windows of one length.
+      state: from `init_state`, or where an earlier run stopped; its memory is taken.
+      batches: windows of one length, those of step `state.step` + 1 first.
       cfg: the run; batches are divided over all devices.
-      report: called every `cfg.report_every` steps with the progress and the parameters, which are
-        given back to the next step: whoever wants to keep them copies them.
+      report: called at every step that `cfg.report_every` divides and after the last, with the
+        progress and the state, whose memory the next step takes. Training ends when it returns
+        False.
 
     Returns:
-      The parameters after the last step.
+      The state after the last step.
 
     Raises:
       TrainingError: the loss is not finite.
+      InputError: batches that the devices cannot divide.
     """
-    tx = optimizer(cfg)
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def train_step(params: Params, state: optax.OptState, windows: Batch):
-        loss, grads = jax.value_and_grad(lambda p: mean_loss(nnx.merge(graphdef, p), windows))(
-            params
-        )
-        updates, state = tx.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    if cfg.batch % jax.device_count():
-        raise ValueError(
-            f"the batch of {cfg.batch} windows must be a multiple of the "
-            f"{jax.device_count()} devices"
-        )
-    params = jax.device_put(jax.tree.map(jnp.copy, params), devices.everywhere())
-    state = jax.jit(tx.init, out_shardings=devices.everywhere())(params)
+    advance, rate = make_step(graphdef, cfg), schedule(cfg)
+    step = int(state.step)
     begin = mark = time.perf_counter()
-    losses, orders, step = [], 0, 0
-    for step, windows in enumerate(batches, start=1):
-        params, state, loss = train_step(params, state, jax.device_put(windows, devices.split()))
-        losses.append(loss)
-        orders += windows.rows.shape[0] * (windows.rows.shape[1] - 1)
+    results: list[StepResult] = []
+    orders = 0
+    for batch in batches if step < cfg.steps else ():
+        state, result = advance(state, place(batch, cfg))
+        step += 1
+        results.append(result)
+        orders += batch.rows.shape[0] * (batch.rows.shape[1] - 1)
+        if len(results) > STEPS_AHEAD:
+            jax.block_until_ready(results[-STEPS_AHEAD - 1])
         if step % cfg.report_every == 0 or step == cfg.steps:
-            mean = _mean_loss(losses, step)
+            loss, norm = _means(results, step)
             now = time.perf_counter()
-            report(Progress(step, mean, orders / (now - mark), now - begin), params)
-            losses, orders, mark = [], 0, now
+            speed = orders / (now - mark)
+            line = Progress(step, loss, norm, float(np.asarray(rate(step - 1))), speed, now - begin)
+            results, orders = [], 0
+            if not report(line, state):
+                break
+            mark = time.perf_counter()
         if step == cfg.steps:
             break
-    if losses:
-        _mean_loss(losses, step)
-    return params
+    if results:
+        _means(results, step)
+    return state
 
 
-def _mean_loss(losses: list[jax.Array], step: int) -> float:
-    """The mean of the losses up to a step; `TrainingError` unless it is finite."""
-    mean = float(jnp.stack(losses).mean())
-    if not np.isfinite(mean):
-        raise TrainingError(f"the loss is {mean} at step {step}, expected a finite number")
-    return mean
+def _means(results: list[StepResult], step: int) -> tuple[float, float]:
+    """Mean loss and gradient norm; `TrainingError` unless the loss is finite."""
+    loss = float(np.mean([np.asarray(result.loss) for result in results]))
+    norm = float(np.mean([np.asarray(result.gradient_norm) for result in results]))
+    if not np.isfinite(loss):
+        raise TrainingError(f"the loss is {loss} at step {step}, expected a finite number")
+    return loss, norm

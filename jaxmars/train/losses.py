@@ -47,13 +47,13 @@ def sum_loss(net: OrderNet, batch: Batch) -> jax.Array:
 
 
 def num_labels(batch: Batch) -> jax.Array:
-    """Orders to be learnt in a batch, at least one, float32[]."""
-    return jnp.maximum(jnp.sum(batch.own[:, 1:], dtype=jnp.float32), 1)
+    """Orders to be learnt in a batch, float32[]."""
+    return jnp.sum(batch.own[:, 1:], dtype=jnp.float32)
 
 
 def mean_loss(net: OrderNet, batch: Batch) -> jax.Array:
-    """Mean `order_loss` of the orders to be learnt, float32[] nats per order."""
-    return sum_loss(net, batch) / num_labels(batch)
+    """Mean `order_loss` of the orders to be learnt, float32[] nats per order; 0 without any."""
+    return sum_loss(net, batch) / jnp.maximum(num_labels(batch), 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -8,18 +8,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxmars.config import OrderModelConfig, TrainConfig
+from jaxmars.config import OrderModelConfig
 from jaxmars.models import OrderModel
-from jaxmars.train.loop import Progress, TrainingError, fit, optimizer
+from jaxmars.train.loop import (
+    Progress,
+    TrainingError,
+    TrainState,
+    fit,
+    init_state,
+    make_step,
+    optimizer,
+    place,
+    to_bfloat16,
+)
 from jaxmars.train.losses import Batch, all_own, evaluate, mean_loss, order_loss
+from jaxmars.train.settings import TrainConfig
 from jaxmars.types import Params
 
 MODEL = dataclasses.replace(OrderModelConfig.tiny(), head="factored")
 LENGTH = 12
 BATCH = 4
 PERIOD = 5
-CFG = TrainConfig(steps=60, batch=BATCH, learning_rate=1e-2, warmup=5, report_every=20)
+CFG = TrainConfig(
+    steps=60,
+    batch=BATCH,
+    learning_rate=1e-2,
+    warmup=5,
+    bfloat16=False,
+    report_every=20,
+    save_every=20,
+)
 
 
 def random_windows(rng: np.random.Generator, cfg: OrderModelConfig, batch: int) -> np.ndarray:
@@ -95,14 +115,22 @@ def test_orders_of_outside_traders_are_not_learnt(model: OrderModel) -> None:
     assert float(jax.jit(mean_loss)(net, nothing)) == 0
 
 
+def keep(lines: list[Progress], line: Progress) -> bool:
+    """Goes on."""
+    lines.append(line)
+    return True
+
+
 @pytest.fixture(scope="module")
 def training(model: OrderModel) -> tuple[Params, list[Progress]]:
     """A run on the repetitive stream, which never ends by itself."""
     rng = np.random.default_rng(4)
     stream = (repetitive(rng) for _ in itertools.count())
     lines: list[Progress] = []
-    params = fit(model.graphdef, model.params, stream, CFG, lambda line, _: lines.append(line))
-    return params, lines
+    state = init_state(model.params, CFG)
+    state = fit(model.graphdef, state, stream, CFG, lambda line, _: keep(lines, line))
+    assert int(state.step) == CFG.steps
+    return state.params, lines
 
 
 def test_training_learns_a_repetitive_stream(training: tuple[Params, list[Progress]]) -> None:
@@ -135,20 +163,87 @@ def test_a_loss_that_is_not_finite_stops_training(
     batches = [repetitive(np.random.default_rng(1))] * num_batches
     cfg = dataclasses.replace(CFG, report_every=10)
     with pytest.raises(TrainingError, match=f"the loss is nan at step {step}, expected a finite"):
-        fit(model.graphdef, broken, batches, cfg, lambda line, params: None)
+        fit(model.graphdef, init_state(broken, cfg), batches, cfg, lambda *_: True)
 
 
 def test_training_ends_with_the_batches(model: OrderModel) -> None:
     lines: list[Progress] = []
     cfg = dataclasses.replace(CFG, report_every=1)
+    batches = [repetitive(np.random.default_rng(1))] * 2
     fit(
         model.graphdef,
-        model.params,
-        [repetitive(np.random.default_rng(1))] * 2,
+        init_state(model.params, cfg),
+        batches,
         cfg,
-        lambda line, _: lines.append(line),
+        lambda line, _: keep(lines, line),
     )
     assert [line.step for line in lines] == [1, 2]
+
+
+def test_training_ends_when_it_is_told_to(model: OrderModel) -> None:
+    """And takes no batch of the step after."""
+    cfg = dataclasses.replace(CFG, report_every=2)
+    batches = iter([repetitive(np.random.default_rng(seed)) for seed in range(6)])
+    state = init_state(model.params, cfg)
+    state = fit(model.graphdef, state, batches, cfg, lambda line, _: line.step < 4)
+    assert int(state.step) == 4
+    assert len(list(batches)) == 2
+
+
+def one_step(model: OrderModel, batch: Batch, **changes: object) -> TrainState:
+    """The state after one step on a batch."""
+    cfg = dataclasses.replace(CFG, warmup=1, **changes)
+    step = make_step(model.graphdef, cfg)
+    state = init_state(model.params, cfg)
+    state, _ = step(state, place(batch, cfg))  # the first learning rate is zero
+    return step(state, place(batch, cfg))[0]
+
+
+def moments(state: TrainState) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(state.optimizer) if x.ndim]
+
+
+def test_a_batch_in_parts_is_the_same_batch(model: OrderModel) -> None:
+    """Parts with different numbers of own orders weigh by them."""
+    rows = repetitive(np.random.default_rng(7)).rows
+    own = np.random.default_rng(8).random(rows.shape[:2]) < [[0.1], [0.9], [0.5], [0.3]]
+    whole = one_step(model, Batch(rows, own))
+    parts = one_step(model, Batch(rows, own), accumulate=4)
+    for one, other in zip(moments(whole), moments(parts), strict=True):
+        assert np.allclose(one, other, rtol=1e-3, atol=1e-6)
+    alone = one_step(model, Batch(rows, np.ones_like(own)))
+    assert not all(
+        np.allclose(one, other, rtol=1e-3, atol=1e-6)
+        for one, other in zip(moments(whole), moments(alone), strict=True)
+    )
+
+
+def test_bfloat16_keeps_float32_weights(model: OrderModel) -> None:
+    """The gradients agree to the precision of bfloat16, those of tables of few rows too."""
+    batch = repetitive(np.random.default_rng(7))
+    wide, narrow = (one_step(model, batch, bfloat16=flag) for flag in (False, True))
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(narrow.params))
+    pairs = zip(moments(wide), moments(narrow), strict=True)
+    apart = [np.linalg.norm(x - y) / (np.linalg.norm(x) + 1e-12) for x, y in pairs]
+    assert 0 < max(apart) < 0.1
+
+
+def test_tables_stay_float32(model: OrderModel) -> None:
+    """Everything else is cast, so that no activation is widened again."""
+    cast = to_bfloat16(model.params)
+    wide = {
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(cast)
+        if leaf.dtype == jnp.float32
+    }
+    tables = ("type", "price", "volume", "interval", "change", "time")
+    picks = ("price", "volume", "interval")
+    assert wide == {f"embedding/{x}/weight" for x in tables} | {
+        f"head/{x}/picks/weight" for x in picks
+    }
+    rows = jnp.asarray(repetitive(np.random.default_rng(1)).rows[0])
+    encode = lambda params: nnx.merge(model.graphdef, params).encode(rows)
+    assert jax.eval_shape(encode, cast).dtype == jnp.bfloat16
 
 
 def test_weights_decay_but_norms_and_biases_do_not(model: OrderModel) -> None:

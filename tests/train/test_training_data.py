@@ -1,9 +1,7 @@
 """Training windows: how sessions are cut, and the two sources they come from."""
 
 import dataclasses
-import gzip
 import itertools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +10,11 @@ import pytest
 from oracles.tiny_world import tiny_converters
 
 from jaxmars.agents.outside import OutsideParams
-from jaxmars.config import MarketConfig, OrderModelConfig
-from jaxmars.errors import InputError
+from jaxmars.config import OrderModelConfig
 from jaxmars.sim.reference_market import reference_market
 from jaxmars.sim.reference_sessions import SessionParams, plain_session, varied_session
 from jaxmars.train import reference_data
 from jaxmars.train.reference_data import Flow, ReferencePlan, reference_flows, windows_of
-from jaxmars.train.sources import lobster_source
 
 LENGTH = 7
 ELAPSED = 4
@@ -123,42 +119,3 @@ def test_sessions_of_the_reference_market(make_flows) -> None:
 
 def test_a_plain_session_is_the_crowds(make_flows) -> None:
     assert all(flow.own.all() for flow in make_flows(0, 0, plain_session))
-
-
-def first_rows(real_data: pathlib.Path, folder: pathlib.Path, count: int) -> tuple[str, str]:
-    """Message and book file with the first rows of the recorded day."""
-    paths = []
-    for name in ("message", "orderbook"):
-        source = real_data / "lobster" / f"AAPL_2012-06-21_first999_{name}_10.csv.gz"
-        lines = gzip.open(source, "rt").readlines()[:count]
-        paths.append(folder / f"AAPL_2012-06-21_34200000_57600000_{name}_10.csv")
-        paths[-1].write_text("".join(lines))
-    return str(paths[0]), str(paths[1])
-
-
-def test_a_recorded_day(real_data: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Its end validates, its beginning trains; the time table covers a US session."""
-    paths = first_rows(real_data, tmp_path, 999)
-    source = lobster_source(*paths, (57_600, 0), MODEL)
-    assert source.market == MarketConfig(tick_size=0.01, lot_size=1, levels=10)
-    assert source.model.num_time_rows * source.model.seconds_per_row > 23_400
-    training = source.training(5, np.random.default_rng(0))
-    first = next(training).rows
-    assert first.shape == (5, MODEL.num_max_orders + 1, 15)
-    latest = max(next(training).rows[:, :, ELAPSED].max() for _ in range(50))
-    held_out = np.concatenate([batch.rows for batch in source.validation(5)])
-    assert held_out.shape[1:] == (MODEL.num_max_orders + 1, 15)
-    assert latest <= held_out[:, :, ELAPSED].min()
-    assert (held_out[:, :, 0] < MODEL.vocab).all()
-    again = source.training(5, np.random.default_rng(0))
-    assert np.array_equal(first, next(again).rows)
-
-
-@pytest.mark.parametrize("count", [100, 340])
-def test_a_day_too_short_is_refused(
-    real_data: pathlib.Path, tmp_path: pathlib.Path, count: int
-) -> None:
-    """Too few orders, or enough of them that merge into too few rows."""
-    paths = first_rows(real_data, tmp_path, count)
-    with pytest.raises(InputError, match="expected at least"):
-        lobster_source(*paths, (57_600, 0), MODEL)

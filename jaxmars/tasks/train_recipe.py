@@ -1,0 +1,154 @@
+"""The TOML file that says what to train on what."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+
+from jaxmars.config import OrderModelConfig
+from jaxmars.errors import InputError
+from jaxmars.models import OrderModel
+from jaxmars.tasks.scenario_table import Table, read_table
+from jaxmars.tokens.domain import domain_from_json
+from jaxmars.train.dataset import Dataset, dataset_source
+from jaxmars.train.run import Run
+from jaxmars.train.settings import SIZES, TrainConfig
+from jaxmars.train.shards import TRAIN
+from jaxmars.train.sources import Source, reference_source
+
+MOST = 2**31 - 1
+
+EXAMPLE = """\
+# A training run for jaxmars train. Paths are relative to this file. Whatever is left out has the
+# value shown.
+
+[data]
+dataset = "data/tokens"      # folder made by jaxmars data build
+# reference_market = true    # or fresh sessions of the synthetic market instead
+
+[model]
+size = "default"             # {sizes}
+# from = "my_weights"        # go on from these weights; their bins must be those of the data
+# head = "factored"          # any field of the model's config.json changes the named size
+
+[train]
+{train}
+"""
+
+
+def example() -> str:
+    """A commented file with every default."""
+    values = dataclasses.asdict(TrainConfig())
+    show = lambda x: str(x).lower() if isinstance(x, bool) else f"{x}"
+    train = "\n".join(f"{name} = {show(value)}" for name, value in values.items())
+    return EXAMPLE.format(sizes=", ".join(SIZES), train=train)
+
+
+def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> Run:
+    """The run a file describes, with its data opened and its model built.
+
+    Args:
+      path: TOML.
+      out: folder of the run.
+      made_by: kept in the manifest of the weights.
+
+    Raises:
+      InputError: no such file, not TOML, an unknown or missing key, a value out of its range, or
+        data and weights that do not fit.
+    """
+    top, values = read_table(path)
+    cfg = _train_config(top.table("train"))
+    model_table, data_table = top.table("model"), top.table("data")
+    here = path.resolve().parent
+    start = None
+    if "from" in model_table:
+        start = OrderModel.from_pretrained(here / model_table.text("from", "a model folder"))
+        if "size" in model_table:
+            raise model_table.fail("size", "no size, as the weights of 'from' have one")
+    config = _model_config(model_table) if start is None else start.config
+    model_table.finish()
+    top.finish()
+    source = _source(data_table, here, config, start, cfg)
+    if start is None:
+        start = OrderModel.init(source.model, jax.random.key(cfg.seed))
+    model = dataclasses.replace(start, converters=source.converters)
+    about = {"data": source.text, "config": values, "train": dataclasses.asdict(cfg)}
+    return Run(source, model, cfg, out, about, made_by | {"config": values})
+
+
+def _train_config(table: Table) -> TrainConfig:
+    """The numbers of [train]."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in table:
+            continue
+        if field.type is bool:
+            found[field.name] = table.flag(field.name, True)
+        elif field.type is int:
+            found[field.name] = table.whole(field.name, 0, MOST)
+        else:
+            found[field.name] = table.number(field.name, 0, MOST)
+    table.finish()
+    try:
+        return TrainConfig(**found)
+    except ValueError as error:
+        raise InputError(f"{table.where}: {error}") from None
+
+
+def _model_config(table: Table) -> OrderModelConfig:
+    """The size that [model] names, with the fields it changes."""
+    size = SIZES[table.choice("size", SIZES, "default")]
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(OrderModelConfig):
+        if field.name not in table:
+            continue
+        if field.type is int:
+            found[field.name] = table.whole(field.name, 0, MOST)
+        elif field.type is float:
+            found[field.name] = table.number(field.name, 0, 1)
+        else:
+            found[field.name] = table.text(field.name, "the name of a head")
+    try:
+        return dataclasses.replace(size, **found)
+    except ValueError as error:
+        raise InputError(f"{table.where}: {error}") from None
+
+
+def _source(
+    table: Table,
+    here: pathlib.Path,
+    config: OrderModelConfig,
+    start: OrderModel | None,
+    cfg: TrainConfig,
+) -> Source:
+    """The data that [data] names, checked against the weights to go on from."""
+    synthetic = table.flag("reference_market", False)
+    if synthetic == ("dataset" in table):
+        raise InputError(
+            f"{table.where} names {'both' if synthetic else 'no'} data, expected either dataset or "
+            "reference_market = true"
+        )
+    folder = None if synthetic else here / table.text("dataset", "the folder of a dataset")
+    table.finish()
+    if folder is None:
+        return reference_source(cfg.seed, config, _known(start))
+    if start is not None:
+        if start.converters is None:
+            raise InputError("the weights to go on from hold no bins, expected converters.json")
+        data = Dataset(folder, TRAIN, config.num_max_orders)
+        data.check_model("the weights to go on from", config, start.converters)
+        return dataset_source(folder, config)._replace(model=config)
+    return dataset_source(folder, config)
+
+
+def _known(start: OrderModel | None):
+    """Bins and domain of the weights to go on from, None without any."""
+    if start is None:
+        return None
+    if start.converters is None or "domain" not in start.manifest:
+        raise InputError(
+            "the weights to go on from hold no bins or no summary of their training flow, expected "
+            "a model that jaxmars trained"
+        )
+    return start.converters, domain_from_json(start.manifest["domain"])

@@ -1,0 +1,68 @@
+"""What a run reports, line by line: JSON lines for programs, event files for TensorBoard."""
+
+import json
+import pathlib
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from jaxmars.errors import InputError
+from jaxmars.files import write_atomically
+
+LINES = "metrics.jsonl"
+EVENTS = "tensorboard"
+STEP = "step"
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a file, [] without one. A last line that was cut off is left out.
+
+    Raises:
+      InputError: a line that is no JSON object with a step.
+    """
+    if not path.exists():
+        return []
+    texts = path.read_text().split("\n")
+    found = []
+    for number, text in enumerate(texts[:-1], 1):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or not isinstance(line.get(STEP), int):
+            raise InputError(
+                f"{path} line {number} is {text!r:.80}, expected a JSON object with a step"
+            )
+        found.append(line)
+    return found
+
+
+class Log:
+    """Appends lines of numbers by step to a folder."""
+
+    def __init__(self, folder: pathlib.Path, step: int) -> None:
+        """Opens the log of a run that goes on after `step`; later lines are taken back.
+
+        Raises:
+          InputError: the lines there are damaged.
+        """
+        self.path = folder / LINES
+        lines = read_lines(self.path)
+        kept = [line for line in lines if line[STEP] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self.path, lambda path: path.write_text(text))
+        self._file = self.path.open("a")
+        self._events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1)
+
+    def add(self, step: int, numbers: dict[str, float]) -> None:
+        """One line, on disk when this returns."""
+        self._file.write(json.dumps({STEP: step, **numbers}) + "\n")
+        self._file.flush()
+        for name, value in numbers.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        self._file.close()
+        self._events.close()

@@ -1,0 +1,61 @@
+"""Training over eight devices is training over one, with the state in eight parts."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+DEVICES = 8
+PROGRAM = """
+import dataclasses, json, sys
+import jax
+devices, accumulate = int(sys.argv[1]), int(sys.argv[2])
+jax.config.update("jax_num_cpu_devices", devices)
+import numpy as np
+from jaxmars.config import OrderModelConfig
+from jaxmars.models import OrderModel
+from jaxmars.train.loop import fit, init_state
+from jaxmars.train.losses import Batch
+from jaxmars.train.settings import TrainConfig
+config = dataclasses.replace(OrderModelConfig.tiny(), head="factored")
+cfg = TrainConfig(steps=4, batch=16, accumulate=accumulate, warmup=1, bfloat16=False,
+                  report_every=1, save_every=1)
+model = OrderModel.init(config, jax.random.key(0))
+rng = np.random.default_rng(1)
+limits = [config.vocab, 10, 10, 200, 9_000, *[9] * 10]
+batches = [
+    Batch(rng.integers(0, limits, (16, 9, 15)).astype(np.int32), rng.random((16, 9)) < 0.8)
+    for _ in range(4)
+]
+lines = []
+state = init_state(model.params, cfg)
+held = lambda tree: sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
+share = held(state) / sum(x.nbytes for x in jax.tree.leaves(state))
+state = fit(model.graphdef, state, batches, cfg, lambda line, _: lines.append(line.loss) or True)
+after = held(state) / sum(x.nbytes for x in jax.tree.leaves(state))
+sums = [float(np.abs(np.asarray(x)).sum()) for x in jax.tree.leaves(state.params)]
+print(json.dumps({"losses": lines, "share": share, "after": after, "sums": sums}))
+"""
+
+
+def run(devices: int, accumulate: int) -> dict:
+    """What the program prints on so many devices."""
+    command = [sys.executable, "-c", PROGRAM, str(devices), str(accumulate)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=env, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_eight_devices_train_like_one(accumulate: int) -> None:
+    """Losses to float32 rounding; each device holds an eighth of weights and moments, but for the
+    few arrays that eight does not divide."""
+    one, eight = run(1, accumulate), run(DEVICES, accumulate)
+    assert np.allclose(one["losses"], eight["losses"], rtol=1e-5)
+    assert np.allclose(one["sums"], eight["sums"], rtol=1e-4)
+    assert one["share"] == one["after"] == 1
+    assert eight["share"] == eight["after"] < 1.2 / DEVICES

@@ -1,0 +1,336 @@
+"""Training runs in folders: what they leave, that they go on exactly, and how they fail."""
+
+import dataclasses
+import errno
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import orbax.checkpoint
+import pytest
+from oracles.tiny_dataset import MODEL, write_dataset
+from tensorboardX.proto import event_pb2
+
+from jaxmars.cli import main
+from jaxmars.config import OrderModelConfig
+from jaxmars.errors import InputError
+from jaxmars.models import OrderModel
+from jaxmars.tasks.train_recipe import example, read_run
+from jaxmars.train import checkpoint
+from jaxmars.train.log import LINES, Log, read_lines
+from jaxmars.train.loop import TrainingError
+from jaxmars.train.run import CHECKPOINTS, Line, Run, train
+from jaxmars.train.settings import SIZES, TrainConfig
+
+CONFIG = """
+[data]
+dataset = "data"
+[model]
+size = "nano"
+num_layers = 1
+emb_dim = 8
+num_heads = 2
+num_max_orders = 7
+num_bins_price_level = 8
+num_bins_pred_order_volume = 8
+num_bins_order_interval = 4
+[train]
+steps = 12
+batch = 4
+warmup = 2
+learning_rate = 0.01
+report_every = 1
+save_every = 4
+validation_windows = 8
+seed = 3
+"""
+STEPS, SAVED, KILLED = 12, 4, 7
+KILL = """
+import os, pathlib, signal, sys
+from jaxmars.tasks.train_recipe import read_run
+from jaxmars.train.run import train
+config, out, step = sys.argv[1:]
+run = read_run(pathlib.Path(config), pathlib.Path(out), {})
+def watch(line):
+    if line.progress.step == int(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+train(run, watch)
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a dataset and a configuration."""
+    folder = tmp_path_factory.mktemp("world")
+    write_dataset(folder / "data", {"train": [120, 64], "validation": [60], "test": [9]})
+    (folder / "run.toml").write_text(CONFIG)
+    return folder
+
+
+def run_of(world: pathlib.Path, out: pathlib.Path, **changes: object) -> Run:
+    """The run of the configuration, with other training numbers if given."""
+    run = read_run(world / "run.toml", out, {"made_by": "a test"})
+    return run._replace(cfg=dataclasses.replace(run.cfg, **changes))
+
+
+@pytest.fixture(scope="module")
+def whole(world: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of a run that nothing stopped."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    lines: list[Line] = []
+    train(run_of(world, out), lambda line: bool(lines.append(line)) or True)
+    assert [line.progress.step for line in lines] == list(range(1, STEPS + 1))
+    held_out = [line.progress.step for line in lines if line.validation is not None]
+    assert held_out == [SAVED, 2 * SAVED, STEPS]
+    return out
+
+
+def losses(out: pathlib.Path) -> list[tuple[int, float, float | None]]:
+    """Step, loss and validation loss of every line."""
+    return [(x["step"], x["loss"], x.get("validation")) for x in read_lines(out / LINES)]
+
+
+def test_a_run_leaves_a_model_that_says_what_made_it(whole: pathlib.Path) -> None:
+    model = OrderModel.from_pretrained(whole / "model")
+    assert model.config.num_max_orders == MODEL.num_max_orders
+    assert model.converters is not None
+    manifest = model.manifest
+    assert manifest["made_by"] == "a test"
+    assert manifest["steps_done"] == STEPS
+    assert manifest["orders_seen"] == STEPS * 4 * 7
+    assert manifest["validation_loss_nats"] == losses(whole)[-1][2]
+    assert manifest["config"]["train"]["seed"] == 3
+    assert manifest["domain"]["size"] == [100.0] * 5
+    assert losses(whole)[-1][1] < losses(whole)[0][1]
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """The payloads of a TFRecord file: length, check sum, payload, check sum."""
+    place = 0
+    while place < len(data):
+        (length,) = struct.unpack_from("<Q", data, place)
+        yield data[place + 12 : place + 12 + length]
+        place += 16 + length
+
+
+def test_the_log_is_one_that_tensorboard_reads(whole: pathlib.Path) -> None:
+    """Every scalar of every line, in the records of an event file."""
+    (file,) = (whole / "tensorboard").iterdir()
+    found = {
+        (event.step, value.tag): value.simple_value
+        for event in map(
+            event_pb2.Event.FromString,  # pyright: ignore[reportAttributeAccessIssue]
+            records(file.read_bytes()),
+        )
+        for value in event.summary.value
+    }
+    for step, loss, _ in losses(whole):
+        assert found[step, "loss"] == pytest.approx(loss)
+    assert found[STEPS, "validation"] == pytest.approx(losses(whole)[-1][2])
+
+
+def test_a_killed_run_goes_on_bit_for_bit(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Killed after a line was logged and before a checkpoint held it."""
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", KILL, str(world / "run.toml"), str(out), str(KILLED)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert losses(out)[-1][0] == KILLED
+    train(run_of(world, out), lambda line: True)
+    assert losses(out) == losses(whole)
+    one, other = (OrderModel.from_pretrained(x / "model").params for x in (out, whole))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
+
+
+def test_a_run_that_is_told_to_stop_keeps_what_it_did(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """At any line, and goes on from there with the same losses."""
+    out = tmp_path / "stopped"
+    model = train(run_of(world, out), lambda line: line.progress.step < 5)
+    assert model.manifest["steps_done"] == 5
+    assert checkpoint.Checkpoints(out / CHECKPOINTS).latest == 5
+    seen: list[int] = []
+    train(run_of(world, out), lambda line: bool(seen.append(line.progress.step)) or True)
+    assert seen[0] == 6
+    assert losses(out) == losses(whole)
+    again: list[Line] = []
+    train(run_of(world, out), lambda line: bool(again.append(line)) or True)
+    assert again == []
+
+
+def test_another_configuration_is_refused(world: pathlib.Path, whole: pathlib.Path) -> None:
+    run = run_of(world, whole)
+    other = run._replace(about=run.about | {"train": run.about["train"] | {"seed": 4}})
+    with pytest.raises(
+        InputError, match=r"holds a run with train\.seed 3, not 4: expected the same"
+    ):
+        train(other, lambda line: True)
+
+
+def test_other_data_are_refused(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Data that were built again under the same name are noticed by their checksums."""
+    write_dataset(tmp_path / "data", {"train": [64, 120], "validation": [60], "test": [9]})
+    (tmp_path / "run.toml").write_text(CONFIG)
+    run = read_run(tmp_path / "run.toml", whole, {})
+    run = run._replace(about=run_of(world, whole).about)
+    with pytest.raises(InputError, match="the place in the data is of dataset"):
+        train(run, lambda line: True)
+
+
+def test_a_folder_of_something_else_is_refused(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(InputError, match="holds no training run, expected one or an empty"):
+        train(run_of(world, tmp_path), lambda line: True)
+    assert [x.name for x in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """It is noticed at the next line; weights and checkpoint are those of before."""
+    out = tmp_path / "nan"
+    train(run_of(world, out), lambda line: line.progress.step < SAVED)
+    before = (out / "model" / "model.safetensors").read_bytes()
+    broken = run_of(world, out, learning_rate=1e30, warmup=1)
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf).*; step \d+ is kept in"):
+        train(broken, lambda line: True)
+    kept = checkpoint.Checkpoints(out / CHECKPOINTS).latest
+    assert kept is not None
+    assert kept == OrderModel.from_pretrained(out / "model").manifest["steps_done"]
+    if kept == SAVED:
+        assert (out / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    world: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "full"
+    save = orbax.checkpoint.CheckpointManager.save
+
+    def full(self, step: int, **kwargs):
+        if step > SAVED:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(self, step, **kwargs)
+
+    monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "save", full)
+    message = r"step 8 cannot be written to .*No space left on device; that of step 4 is kept"
+    with pytest.raises(InputError, match=message):
+        train(run_of(world, out), lambda line: True)
+    assert checkpoint.Checkpoints(out / CHECKPOINTS).latest == SAVED
+
+
+def test_a_damaged_checkpoint_is_one_sentence(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "damaged"
+    train(run_of(world, out), lambda line: line.progress.step < SAVED)
+    for file in (out / CHECKPOINTS / str(SAVED) / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"checkpoint of step 4 in .* cannot be read") as caught:
+        train(run_of(world, out), lambda line: True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_log_forgets_what_no_checkpoint_holds(tmp_path: pathlib.Path) -> None:
+    """And a line that was cut off."""
+    log = Log(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.add(step, {"loss": float(step)})
+    log.close()
+    with (tmp_path / LINES).open("a") as file:
+        file.write('{"step": 4, "lo')
+    Log(tmp_path, 2).close()
+    assert read_lines(tmp_path / LINES) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 2.0}]
+    (tmp_path / LINES).write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1 is 'nonsense', expected a JSON object"):
+        read_lines(tmp_path / LINES)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 3", "sead = 3", "unknown key 'sead', expected one of accumulate, batch"),
+        ("steps = 12", "steps = 0", "training steps must be positive, got 0"),
+        ("batch = 4", "batch = 4\naccumulate = 3", "batch 4 must be a multiple of accumulate 3"),
+        ("save_every = 4", "save_every = 4.5", "save_every is 4.5, expected a whole number"),
+        ("save_every = 4", "save_every = 5\n", None),
+        ("report_every = 1", "report_every = 3", "save_every 4 must be a multiple of report_every"),
+        ('size = "nano"', 'size = "nanu"', "size is 'nanu', expected one of nano, micro"),
+        ("emb_dim = 8", "emb_dim = 9", "emb_dim 9 must be a multiple of twice num_heads"),
+        ('dataset = "data"', "", "names no data, expected either dataset or reference_market"),
+        ('dataset = "data"', 'dataset = "data"\nreference_market = true', "names both data"),
+        ('dataset = "data"', 'dataset = "nothing"', "nothing"),
+        ("num_max_orders = 7", "num_max_orders = 500", "longer than every train shard"),
+        ("[model]", '[model]\nfrom = "absent"', "absent"),
+        ("[train]", "[tran]", "unknown key 'tran'"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(
+    world: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    message: str | None,
+) -> None:
+    """Exit code 2, one line on stderr, nothing written."""
+    path = world / "wrong.toml"
+    path.write_text(CONFIG.replace(old, new))
+    if message is None:
+        read_run(path, tmp_path, {})
+        return
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_example_is_a_configuration(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """With the defaults it shows; only its data are not there."""
+    path = world / "example.toml"
+    path.write_text(example())
+    with pytest.raises(InputError, match=r"data/tokens"):
+        read_run(path, tmp_path, {})
+    shown = tomllib.loads(example())
+    assert shown["train"] == dataclasses.asdict(TrainConfig())
+    assert SIZES[shown["model"]["size"]] == OrderModelConfig.default()
+
+
+def test_going_on_from_other_weights(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """They are the first parameters; a size beside them is refused."""
+    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
+    path = world / "on.toml"
+    path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\n[train]{tail}')
+    run = read_run(path, tmp_path, {})
+    start = OrderModel.from_pretrained(whole / "model")
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, run.model.params, start.params)))
+    path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\nsize = "nano"\n[train]{tail}')
+    with pytest.raises(InputError, match="size is 'nano', expected no size"):
+        read_run(path, tmp_path, {})
+
+
+def test_the_command_trains_and_draws(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert main(["train", "--config", str(world / "run.toml"), "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "validation loss" in printed.out and "utilisation" in printed.err
+    assert losses(out) == losses(whole)
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert len((out / "metrics.csv").read_text().splitlines()) == STEPS + 1
