@@ -1,5 +1,6 @@
 """Arithmetic of training and how much of the machine it uses."""
 
+import functools
 import time
 
 import jax
@@ -43,6 +44,7 @@ def flops_per_order(config: OrderModelConfig) -> float:
     return (1 + BACKWARD) * FLOPS_PER_WEIGHT * float(weights + attention)
 
 
+@functools.cache
 def peak_flops(bfloat16: bool) -> tuple[float, str]:
     """FLOP/s of all devices together, and where the number comes from.
 

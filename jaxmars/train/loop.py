@@ -1,5 +1,6 @@
 """Fitting an order model: AdamW, warm-up and cosine, one compiled step."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -105,10 +106,12 @@ def init_state(params: Params, cfg: TrainConfig) -> TrainState:
     return jax.jit(build, out_shardings=shardings)(params)
 
 
+@functools.cache
 def make_step(
     graphdef: nnx.GraphDef, cfg: TrainConfig
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepResult]]:
-    """The compiled step. It takes the state's memory and batches `[accumulate, batch, …]`."""
+    """The compiled step, one per model and configuration. It takes the state's memory and batches
+    `[accumulate, batch, …]`."""
     tx = optimizer(cfg)
 
     def loss_of(params: Params, part: Batch) -> jax.Array:
