@@ -28,20 +28,24 @@ DATA_SHEETS = {
 }
 
 
+def kernel_weights(config: OrderModelConfig) -> int:
+    """Weights of the matrices that every order meets: layers, head and projected book."""
+    _, params = shape_of(config)
+    return sum(
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if jax.tree_util.keystr(path, simple=True, separator="/").endswith(KERNEL)
+    )
+
+
 def flops_per_order(config: OrderModelConfig) -> float:
     """Floating-point operations that training one order costs, without recomputation.
 
     Three forward passes: two per weight of every matrix, and the scores and the mixing of attention
     over a whole window (the causal half is not taken off). Tables of vectors cost nothing.
     """
-    _, params = shape_of(config)
-    weights = sum(
-        leaf.size
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if jax.tree_util.keystr(path, simple=True, separator="/").endswith(KERNEL)
-    )
     attention = 2 * config.num_layers * config.num_max_orders * config.emb_dim
-    return (1 + BACKWARD) * FLOPS_PER_WEIGHT * float(weights + attention)
+    return (1 + BACKWARD) * FLOPS_PER_WEIGHT * float(kernel_weights(config) + attention)
 
 
 @functools.cache
