@@ -48,6 +48,7 @@ from jaxmars.types import L2, Event, Kind, Order, Params, Status, Time, Trades
 SPARE = 1.25  # events of a run per message wanted: some orders change no recorded level
 MOST_RUNS = 4  # of a sequence, each with twice the events, until it has its messages
 MERGED = 2  # orders that make one row of a model's window, at most on average
+REPLAYED = 256  # orders of one compiled call
 MOST_FILLS = 16  # resting orders one order meets, for its rows; more make one row
 _NAME, _DAY = "X", datetime.date(2000, 1, 1)  # of files that are read at once
 _OPENING = 1  # order that only opens a record
@@ -252,7 +253,7 @@ def starts_of(data: LobsterData, rows: np.ndarray, maker: Maker, market: MarketC
             f"a start has {done.min()} orders before it, expected at least "
             f"{max(maker.needed, _OPENING)}"
         )
-    book = jax.vmap(lambda l2: book_from_levels(l2, market.slots, jnp.int32(CROWD)))
+    book = jax.jit(jax.vmap(lambda l2: book_from_levels(l2, market.slots, jnp.int32(CROWD))))
     l2 = host_l2(np.asarray(data.l2.price)[rows], np.asarray(data.l2.size)[rows])
     end = clock.make_time(np.full(len(rows), DAY_SECONDS - 1))
     return Start(
@@ -354,7 +355,9 @@ def _as_rows(
         folder = pathlib.Path(name)
         for trajectory in finished:
             start = jax.tree.map(lambda x, n=trajectory.number: x[n], books)
-            event, l2 = books_after(start, trajectory.events, cfg.max_events, cfg.market.levels)
+            if not len(trajectory.events.kind):
+                raise InputError(f"sequence {trajectory.number}: nothing happens after its start")
+            event, l2 = books_after(start, trajectory.events, cfg.market.levels)
             try:
                 pair = write_lobster(folder, _NAME, _DAY, event, l2, data.tick)
             except InputError as error:
@@ -364,32 +367,34 @@ def _as_rows(
     return made
 
 
-def books_after(start: Book, event: Event, capacity: int, levels: int) -> tuple[Event, L2]:
+def books_after(start: Book, event: Event, levels: int) -> tuple[Event, L2]:
     """The book after each event of a trajectory, from its orders.
 
     Args:
       start: unbatched.
       event: host arrays `[events]` of a market without extra rules.
-      capacity: at least the number of events; the size of the compiled program.
       levels: of the books.
 
     Returns:
       The events with the fills of each, at most `MOST_FILLS`, and books `[events, 2, levels]`.
     """
-    events = len(event.kind)
-    pad: Any = lambda x: np.pad(np.asarray(x), (0, capacity - events))
+    events, book, found = len(event.kind), start, []
+    pad: Any = lambda x: np.pad(np.asarray(x), (0, -events % REPLAYED))
     order = Order(*(pad(getattr(event, name)) for name in Order._fields))
-    trades, l2 = jax.device_get(_replayed(start, order, levels))
-    cut: Any = lambda x: x[:events]
-    return event._replace(trades=Trades(*map(cut, trades))), host_l2(*map(cut, l2))
+    for first in range(0, events, REPLAYED):
+        part = Order(*(x[first : first + REPLAYED] for x in order))
+        book, after = _replayed(book, part, levels)
+        found.append(jax.device_get(after))
+    trades, l2 = jax.tree.map(lambda *x: np.concatenate(x)[:events], *found)
+    return event._replace(trades=trades), l2
 
 
 @functools.partial(jax.jit, static_argnames="levels")
-def _replayed(start: Book, orders: Order, levels: int) -> tuple[Trades, L2]:
-    """Fills of orders `[n]`, and the book after each."""
+def _replayed(start: Book, orders: Order, levels: int) -> tuple[Book, tuple[Trades, L2]]:
+    """The book after orders `[REPLAYED]`; the fills of each, and the levels after each."""
 
     def step(book: Book, order: Order) -> tuple[Book, tuple[Trades, L2]]:
         book, fills = apply_order(book, order, max_trades=MOST_FILLS)
         return book, (fills.trades, l2_snapshot(book, levels))
 
-    return lax.scan(step, start, orders)[1]
+    return lax.scan(step, start, orders)

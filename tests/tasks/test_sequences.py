@@ -1,0 +1,451 @@
+"""Evaluation sequences: records stay as they are, what is made follows from seed and start."""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from oracles.forecast_world import (
+    DAY_LEVELS,
+    DAY_OPEN,
+    GROWTH,
+    LANES,
+    SLOTS,
+    cache_folder,
+    quick_compiles,
+    write_day,
+)
+
+from jaxmars.agents.policy import anchored
+from jaxmars.config import SimConfig
+from jaxmars.data import (
+    LobsterData,
+    MessageType,
+    flow_until,
+    lobster_flow,
+    nanoseconds,
+    one_step_mismatches,
+    read_lobster,
+)
+from jaxmars.data.start import lobster_start
+from jaxmars.errors import InputError
+from jaxmars.models import OrderModel
+from jaxmars.sim.lanes import Finished
+from jaxmars.sim.reference_market import reference_market
+from jaxmars.tasks import sequences
+from jaxmars.tasks.calibrate import fit_poisson_book
+from jaxmars.tasks.forecast import start_history
+from jaxmars.tasks.sequence_files import check_target, recorded_of, write_rows, write_sequences
+from jaxmars.tasks.sequences import (
+    Maker,
+    Sequence,
+    generate_sequences,
+    model_maker,
+    overlaps,
+    poisson_maker,
+    start_rows,
+    starts_of,
+    take_rows,
+)
+from jaxmars.types import Status
+
+BEGIN, END = (DAY_OPEN + 200, 0), (DAY_OPEN + 320, 0)  # of the synthetic day
+MARKET = dataclasses.replace(reference_market(), slots=SLOTS)
+MESSAGES, COND, STARTS = 40, 30, 3
+HIDDEN_EVERY = 9  # rows
+SEGMENT = 50
+FIELDS = ("sec", "nsec", "type", "order_id", "size", "price", "direction")
+SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "make_sequences.py"
+Make = Callable[..., list[Sequence]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with quick_compiles(cache_folder(tmp_path_factory)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
+    """A synthetic day, named as LOBSTER names days."""
+    folder = tmp_path_factory.mktemp("day")
+    pair = write_day(folder)
+    return tuple(p.rename(folder / f"TEST_2024-05-06_0_0_{p.name[5:]}") for p in pair)  # pyright: ignore[reportReturnType]
+
+
+@pytest.fixture(scope="module")
+def day(files: tuple[pathlib.Path, pathlib.Path]) -> LobsterData:
+    """The day with a hidden execution after every few messages."""
+    data = read_lobster(*files)
+    rows = np.repeat(np.arange(len(data.sec)), 1 + (np.arange(len(data.sec)) % HIDDEN_EVERY == 0))
+    again = np.append(False, np.diff(rows) == 0)
+    data = take_rows(data, rows)
+    return data._replace(type=np.where(again, MessageType.HIDDEN_EXECUTION, data.type))
+
+
+@pytest.fixture(scope="module")
+def rows(day: LobsterData) -> np.ndarray:
+    return range_of(day, STARTS)
+
+
+@pytest.fixture(scope="module")
+def baseline(day: LobsterData) -> Maker:
+    return poisson_maker(fit_poisson_book(flow_until(lobster_flow(day), *BEGIN)), SEGMENT)
+
+
+@pytest.fixture(scope="module")
+def make(day: LobsterData, rows: np.ndarray) -> Make:
+    def run(maker: Maker, at: np.ndarray = rows, seed: int = 0, lanes: int = 2) -> list[Sequence]:
+        options: dict[str, Any] = {"num_messages": MESSAGES, "num_cond": COND, "seed": seed}
+        return generate_sequences(day, at, maker, cfg=SimConfig(MARKET, lanes=lanes), **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trajectories(make: Make, baseline: Maker) -> list[Finished]:
+    """What the baseline does in twice as many events as the sequences need."""
+    kept: list[Finished] = []
+    run = sequences.run_lanes
+
+    def spy(*args: Any, cfg: SimConfig, **more: Any) -> list[Finished]:
+        kept.extend(run(*args, cfg=dataclasses.replace(cfg, max_events=2 * SEGMENT), **more))
+        return kept
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequences, "run_lanes", spy)
+        make(baseline)
+    return sorted(kept, key=lambda t: t.number)
+
+
+@pytest.fixture(scope="module")
+def made(make: Make, baseline: Maker, trajectories: list[Finished]) -> list[Sequence]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sequences, "run_lanes", lambda *_, **__: trajectories)
+        return make(baseline)
+
+
+@pytest.fixture(scope="module")
+def by_model(make: Make, tiny: Maker) -> list[Sequence]:
+    return make(tiny, lanes=LANES)
+
+
+@pytest.fixture(scope="module")
+def tiny(model: OrderModel) -> Maker:
+    return model_maker(model, anchored(model.config, GROWTH), MARKET)
+
+
+def range_of(data: LobsterData, starts: int, **more: Any) -> np.ndarray:
+    """Rows in the range of the synthetic day."""
+    options = {"num_messages": MESSAGES, "num_cond": COND, "needed": 20} | more
+    return start_rows(data, BEGIN, END, starts, **options)
+
+
+def same(one: LobsterData, other: LobsterData) -> bool:
+    """Whether messages and books are equal."""
+    books = zip(one.l2, other.l2, strict=True)
+    return all(
+        np.array_equal(x, y)
+        for x, y in [*((getattr(one, f), getattr(other, f)) for f in FIELDS), *books]
+    )
+
+
+def joined(*parts: LobsterData) -> LobsterData:
+    """Rows after rows."""
+    columns = {f: np.concatenate([getattr(x, f) for x in parts]) for f in FIELDS}
+    l2 = jax.tree.map(lambda *x: np.concatenate(x), *(x.l2 for x in parts))
+    return parts[0]._replace(**columns, l2=l2)
+
+
+def check_sequences(data: LobsterData, found: list[Sequence], messages: int, cond: int) -> None:
+    """What holds of every sequence, whoever made it."""
+    for sequence in found:
+        assert len(sequence.gen.sec) == len(sequence.real.sec) == messages
+        assert len(sequence.cond.sec) == cond
+        last = take_rows(sequence.cond, slice(-1, None))
+        stamp = nanoseconds(last.sec, last.nsec)[0]
+        for part in (sequence.real, sequence.gen):
+            report = one_step_mismatches(joined(last, part))
+            assert (report.checked, report.mismatched) == (messages, 0)
+            assert nanoseconds(part.sec, part.nsec)[0] >= stamp
+            assert set(part.type) <= set(range(1, 5))
+            assert part.l2.price.shape[2] == data.l2.price.shape[2]
+        assert sequence.status == 0
+
+
+def test_what_the_baseline_makes_obeys_the_book(day: LobsterData, made: list[Sequence]) -> None:
+    check_sequences(day, made, MESSAGES, COND)
+    assert {MessageType.NEW, MessageType.DELETE} <= set(np.concatenate([x.gen.type for x in made]))
+
+
+def test_what_a_model_makes_obeys_the_book(day: LobsterData, by_model: list[Sequence]) -> None:
+    check_sequences(day, by_model, MESSAGES, COND)
+    new = by_model[0].gen
+    assert len(set(new.order_id[new.type == MessageType.NEW])) == (new.type == 1).sum()
+
+
+def test_an_order_leaves_only_after_it_came(made: list[Sequence], by_model: list[Sequence]) -> None:
+    """Ids of a sequence mean the same order throughout; others rested at the start."""
+    known = 0
+    for sequence in made + by_model:
+        left: dict[int, int] = {}
+        columns = (getattr(sequence.gen, x).tolist() for x in ("type", "order_id", "size"))
+        for kind, order_id, size in zip(*columns, strict=True):
+            if kind == MessageType.NEW:
+                left[order_id] = size
+            elif order_id in left:
+                known += 1
+                left[order_id] -= size
+                assert left[order_id] >= 0
+                gone = {MessageType.DELETE: True, MessageType.PARTIAL_CANCEL: False}
+                assert gone.get(kind, left[order_id] == 0) == (left[order_id] == 0)
+            else:
+                assert -2 * DAY_LEVELS <= order_id < 0
+    assert known > 10
+
+
+def test_recorded_rows_stay_as_they_are_without_the_hidden_ones(
+    day: LobsterData, rows: np.ndarray, made: list[Sequence]
+) -> None:
+    check_recorded(day, rows, made, COND)
+
+
+def check_recorded(data: LobsterData, rows: np.ndarray, found: list[Sequence], cond: int) -> None:
+    visible = np.flatnonzero(data.type < MessageType.HIDDEN_EXECUTION)
+    assert len(visible) < len(data.type)
+    for row, sequence in zip(rows, found, strict=True):
+        here = np.searchsorted(visible, row, "right")
+        assert same(sequence.real, take_rows(data, visible[here : here + MESSAGES]))
+        assert same(sequence.cond, take_rows(data, visible[here - cond : here]))
+
+
+def test_a_model_starts_from_the_same_history_as_a_forecast(
+    day: LobsterData, rows: np.ndarray, tiny: Maker, model: OrderModel
+) -> None:
+    """Though it is given the last orders only, for all starts at once."""
+    starts = starts_of(day, rows, tiny, MARKET)
+    window = model.config.num_max_orders
+    for i, row in enumerate(rows[:1]):
+        one = lobster_start(day, int(day.sec[row]), int(day.nsec[row]), MARKET, tiny.needed)
+        expected = start_history(one, model, MARKET, tiny.needed)
+        found = jax.tree.map(lambda x, i=i: x[i], starts.memories[0])
+        assert int(found.window.count) == int(expected.window.count) == window
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(starts.book), jax.tree.leaves(one.book), strict=True):
+            np.testing.assert_array_equal(a[i], b)
+        assert int(starts.last_price[i]) == int(one.last_price)
+
+
+def test_starts_are_spread_over_the_range(day: LobsterData) -> None:
+    rows = range_of(day, 50)
+    stamps = nanoseconds(day.sec, day.nsec)
+    visible = np.flatnonzero(day.type < MessageType.HIDDEN_EXECUTION)
+    place, stamps = np.searchsorted(visible, rows), stamps[visible]
+    assert (visible[place] == rows).all()
+    assert (stamps[place + 1] > stamps[place]).all()
+    assert stamps[place[0]] >= nanoseconds(*BEGIN) > stamps[place[0] - 1]
+    assert stamps[place[-1] + MESSAGES] <= nanoseconds(*END) < stamps[place[-1] + MESSAGES + 1]
+    gaps = np.diff(place)
+    assert len(gaps) == 49 and gaps.min() >= 1 and np.ptp(gaps) <= 1
+    assert overlaps(day, rows, int(gaps.min())) == 0
+    assert overlaps(day, rows, int(gaps.max()) + 1) == 49
+
+
+def test_starts_that_cannot_be_are_refused(
+    day: LobsterData, rows: np.ndarray, baseline: Maker, tiny: Maker
+) -> None:
+    with pytest.raises(InputError, match=r"moments .* expected at least 500"):
+        range_of(day, 500)
+    with pytest.raises(InputError, match=r"0 moments .* 699 messages before them"):
+        range_of(day, 1, num_cond=699)
+    with pytest.raises(InputError, match=r"0 moments .* \(699 orders\)"):
+        range_of(day, 1, needed=699)
+    with pytest.raises(InputError, match="0 starts"):
+        range_of(day, 0)
+    narrow = SimConfig(dataclasses.replace(MARKET, levels=3))
+    options: dict[str, Any] = {"num_messages": 5, "num_cond": 5, "seed": 0, "cfg": narrow}
+    with pytest.raises(InputError, match=r"3 levels and 256 slots .* 10 levels"):
+        generate_sequences(day, rows, baseline, **options)
+    with pytest.raises(InputError, match="has 5 orders before it, expected at least 17"):
+        starts_of(day, np.array([5]), tiny, MARKET)
+
+
+def test_short_sequences_run_again_for_longer_until_they_are_whole(
+    make: Make,
+    baseline: Maker,
+    made: list[Sequence],
+    trajectories: list[Finished],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sequence that needs two thirds more events than planned, and one that never has enough."""
+    runs: list[tuple[list[int], int]] = []
+
+    def fake(seed: int, numbers: np.ndarray, *_: Any, cfg: SimConfig, **__: Any) -> list[Finished]:
+        runs.append((numbers.tolist(), cfg.max_events))
+        room = {0: cfg.max_events, 1: cfg.max_events * 3 // 5, 2: 20}
+        cut = lambda t: jax.tree.map(lambda x: x[: room[t.number]], t.events)
+        whole = [trajectories[i] for i in numbers]
+        return [t._replace(events=cut(t), steps=cfg.max_events) for t in whole]
+
+    monkeypatch.setattr(sequences, "run_lanes", fake)
+    found = make(baseline)
+    assert runs == [([0, 1, 2], 50), ([1, 2], 100), ([2], 200), ([2], 400)]
+    assert [len(x.gen.sec) == MESSAGES for x in found] == [True, True, False]
+    for one, other in zip(found[:2], made, strict=False):
+        assert same(one.gen, other.gen) and one.status == 0
+    assert found[2].status == Status.EVENT_BUDGET
+
+
+def test_a_market_at_rest_gives_a_clear_error(
+    make: Make,
+    baseline: Maker,
+    trajectories: list[Finished],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = trajectories[0]
+    asleep = one._replace(events=jax.tree.map(lambda x: x[:0], one.events), steps=0)
+    monkeypatch.setattr(sequences, "run_lanes", lambda *_, **__: [asleep])
+    with pytest.raises(InputError, match="sequence 0: nothing happens after its start"):
+        make(baseline)
+
+
+def test_files_hold_the_sequences(tmp_path: pathlib.Path, made: list[Sequence]) -> None:
+    recorded = recorded_of(pathlib.Path("A.B-1_2024-05-06_1_2_message_10.csv"))
+    target = check_target(tmp_path, "a_model", recorded.stock)
+    write_sequences(target, recorded, made, 7, {"seed": 7})
+    stale = target / "data_gen" / "stale.csv"
+    stale.touch()
+    assert check_target(tmp_path, "a_model", recorded.stock) == target
+    summary = write_sequences(target, recorded, made[:2], 7, {"seed": 7})
+    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    ends = {"cond": "", "real": "", "gen": "_gen_id_7"}
+    expected = [
+        f"a_model/A.B-1/data_{which}/A.B-1_2024-05-06_{kind}_real_id_000{number}{end}.csv"
+        for which, end in ends.items()
+        for kind in ("message", "orderbook")
+        for number in range(2)
+    ]
+    assert found == sorted([*expected, "a_model/A.B-1/sequences.json"])
+    assert [p.name for p in tmp_path.iterdir()] == ["a_model"]
+    assert [p.name for p in (tmp_path / "a_model").iterdir()] == ["A.B-1"]
+    for name in expected:
+        if "_message_" in name:
+            pair = (tmp_path / name, tmp_path / name.replace("_message_", "_orderbook_"))
+            sequence = made[int(name.partition("real_id_")[2][:4])]
+            part = getattr(sequence, name.partition("data_")[2].partition("/")[0])
+            assert same(read_lobster(*pair, part.tick), part)
+    assert json.loads((target / "sequences.json").read_text()) == summary
+    first = summary["sequences"][0]
+    assert (first["cond"], first["real"], first["gen"]) == (COND, MESSAGES, MESSAGES)
+
+
+def test_rows_without_a_level_are_written_as_lobster_writes_them(
+    tmp_path: pathlib.Path, day: LobsterData
+) -> None:
+    one = take_rows(day, slice(0, 1))
+    write_rows(tmp_path / "m", tmp_path / "b", one)
+    message, book = (x.read_text().strip().split(",") for x in (tmp_path / "m", tmp_path / "b"))
+    assert message[0] == "36000.000000000" and message[4] == "199900" and message[5] == "1"
+    assert book[:4] == ["9999999999", "0", "199900", str(day.size[0])]
+    assert book[6] == "-9999999999"
+
+
+def test_other_folders_and_names_are_left_alone(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "m" / "GOOG").mkdir(parents=True)
+    (tmp_path / "m" / "GOOG" / "thesis.txt").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="GOOG holds something else than sequences"):
+        check_target(tmp_path, "m", "GOOG")
+    with pytest.raises(InputError, match="file is a file, expected a folder"):
+        check_target(tmp_path / "file", "m", "GOOG")
+    for name in ("..", "a/b", "", ".part"):
+        with pytest.raises(InputError, match="the model is named"):
+            check_target(tmp_path, name, "GOOG")
+    for name in ("message.csv", "GOOG_2012-13-01_1_2_message_10.csv"):
+        with pytest.raises(InputError, match="does not tell stock and date"):
+            recorded_of(pathlib.Path(name))
+
+
+def test_recorded_days_give_sequences(real_data: pathlib.Path, baseline: Maker) -> None:
+    """The first 999 rows of AAPL, with the rates of the synthetic day."""
+    message, book = sorted(real_data.glob("lobster/AAPL*first999_*_10.csv.gz"))
+    data = read_lobster(message, book)
+    begin, until = ((int(data.sec[i]), int(data.nsec[i])) for i in (0, -1))
+    options: dict[str, Any] = {"num_messages": MESSAGES, "num_cond": 100}
+    rows = start_rows(data, begin, until, STARTS, needed=1, **options)
+    market = dataclasses.replace(MARKET, tick_size=data.tick / 10_000)
+    found = generate_sequences(
+        data, rows, baseline, seed=0, cfg=SimConfig(market, lanes=2), **options
+    )
+    check_sequences(data, found, MESSAGES, 100)
+    check_recorded(data, rows, found, 100)
+
+
+@pytest.fixture
+def door(files: tuple[pathlib.Path, pathlib.Path], tmp_path: pathlib.Path, monkeypatch) -> Any:
+    """The script's `main` with good flags, which a case may replace."""
+    spec = importlib.util.spec_from_file_location("make_sequences", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    jax.devices()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unused")
+    good = ["--lobster", *map(str, files), "--from", "10:03:20", "--until", "10:05:20"]
+    good += ["--starts", str(STARTS), "--messages", str(MESSAGES), "--cond", str(COND)]
+    good += ["--lanes", "1", "--slots", str(SLOTS), "--out", str(tmp_path / "out")]
+    return lambda *more: module.main([*good, *more])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--baseline", "--from", "10:06"], "--from is not before --until"),
+        (["--baseline", "--calibrate-until", "10:04"], "--calibrate-until is after --from"),
+        (["--model", "no", "--calibrate-until", "10:01"], "belongs to --baseline"),
+        (["--model", "no"], "no is not a folder, expected an order model"),
+        (["--baseline", "--starts", "900"], "expected at least 900"),
+        (["--baseline", "--slots", "12"], "12 slots per side, expected the 10 levels"),
+        (["--baseline", "--name", "../x"], "the model is named '../x'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    door: Any, flags: list[str], sentence: str, capsys: pytest.CaptureFixture, tmp_path
+) -> None:
+    assert door(*flags) == 2
+    out, err = capsys.readouterr()
+    notes = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert out == "" and len(notes) == 1 and sentence in notes[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_script_makes_the_same_sequences_on_other_lanes(
+    door: Any, made: list[Sequence], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A sequence depends on seed, number and start only; rates come from the hours before."""
+    assert door("--baseline", "--growth", str(SEGMENT)) == 0
+    assert "3 sequences, 120 generated messages" in capsys.readouterr().out
+    folder = tmp_path / "out" / "poisson_book" / "TEST"
+    for sequence in made:
+        end = f"real_id_000{sequence.number}_gen_id_0.csv"
+        pair = (
+            folder / "data_gen" / f"TEST_2024-05-06_{x}_{end}" for x in ("message", "orderbook")
+        )
+        message, book = pair
+        assert same(read_lobster(message, book, sequence.gen.tick), sequence.gen)
+    summary = json.loads((folder / "sequences.json").read_text())
+    assert summary["seed"] == 0 and len(summary["rates"]["limit_rate"]) > 5
+
+
+def test_another_seed_draws_otherwise(
+    make: Make, baseline: Maker, monkeypatch: pytest.MonkeyPatch, trajectories: list[Finished]
+) -> None:
+    seeds = []
+    monkeypatch.setattr(sequences, "run_lanes", lambda *x, **_: seeds.append(x[0]) or trajectories)
+    make(baseline, seed=5)
+    assert seeds == [5]
