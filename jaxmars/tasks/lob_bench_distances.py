@@ -100,7 +100,7 @@ def compare(
     found = np.empty((2, 1 + resamples))
     for draw in range(1 + resamples):
         p, q = (_shares(_redrawn(x, rng if draw else None), len(values)) for x in places)
-        found[0, draw] = np.abs(np.bincount(bins, p - q)).sum() / 2
+        found[0, draw] = min(np.abs(np.bincount(bins, p - q)).sum() / 2, 1.0)
         found[1, draw] = np.abs(np.cumsum(p - q)[:-1]) @ gaps
     return Distances(*found)
 
