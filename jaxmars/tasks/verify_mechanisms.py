@@ -96,7 +96,7 @@ NOTHING = (
     Check("kurtosis 1 min", high=1.0),
     *NO_CLUSTERING,
     Check("volume with abs return", high=0.2),
-    Check("coarse-fine asymmetry", -0.03, 0.03),
+    Check("coarse-fine asymmetry", low=-0.03),
     *NO_SIGN_MEMORY,
 )
 SWITCHES = (

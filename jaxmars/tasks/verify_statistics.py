@@ -231,7 +231,7 @@ def battery_table(found: Statistics) -> pd.DataFrame:
                 "error": error,
                 "target": measure.target,
                 "tolerance": measure.tolerance,
-                "z": (mean - measure.target) / both,
+                "z": _score(mean - measure.target, both),
                 "passes": bool(abs(mean - measure.target) <= measure.tolerance),
             }
         )
@@ -258,12 +258,17 @@ def comparison_table(ours: Statistics, theirs: Statistics) -> pd.DataFrame:
                 "generator": b,
                 "generator_error": b_error,
                 "difference": a - b,
-                "z": (a - b) / both,
+                "z": _score(a - b, both),
                 "tolerance": measure.tolerance,
                 "passes": bool(abs(a - b) <= max(measure.tolerance, 2 * both)),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _score(difference: float, error: float) -> float:
+    """A difference in standard errors; nan without an error."""
+    return float(difference / error) if error > 0 else np.nan
 
 
 def markdown_table(table: pd.DataFrame, digits: int = 3) -> str:
