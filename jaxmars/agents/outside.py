@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxmars.agents.base import (
     Agent,
+    Ask,
     Decision,
     MarketView,
     Request,
@@ -25,7 +26,7 @@ from jaxmars.agents.base import (
     keep,
     make_request,
 )
-from jaxmars.agents.touch import own_size, touch, withdrawal
+from jaxmars.agents.touch import own_orders, own_size, touch, withdrawal
 from jaxmars.agents.waiting import after_exponential
 from jaxmars.types import Event, Kind, Side, Time
 
@@ -42,6 +43,7 @@ MAX_REACH = 5  # ticks beyond the best price that a marketable limit order goes 
 MAX_DEPTH = 4  # ticks behind the best price that a passive order rests at most
 IMPROVE_SHARE = 0.5  # of passive orders that go inside a spread of more than one tick
 CANCEL_SHARE = 0.3  # of passive children that cancel instead, if anything rests
+MOST_RESTING = 16  # orders; from there on passive children cancel
 WITHDRAW_RATE = 0.2  # 1/s, after the last child, while something rests
 
 
@@ -130,7 +132,7 @@ def _new_parent(key: jax.Array) -> OutsideState:
     side, single, size, duration, rate, bold = jax.random.uniform(key, (6,))
     seconds = _between(DURATIONS, duration)
     lots = jnp.minimum(_between(PARENT_LOTS, size), MOST_PER_SECOND * seconds)
-    children = jnp.clip(jnp.ceil(seconds * _between(CHILD_RATES, rate)), 1, jnp.ceil(lots))
+    children = jnp.clip(jnp.ceil(seconds * _between(CHILD_RATES, rate)), 1, jnp.floor(lots))
     at_once = single < SINGLE_SHARE
     children = jnp.where(at_once, 1, children)
     return OutsideState(
@@ -160,7 +162,10 @@ def _child(key: jax.Array, state: OutsideState, view: MarketView, lot: int) -> R
     inside = (best[Side.SELL] - best[Side.BUY] > 1) & (improve < IMPROVE_SHARE)
     away = jnp.where(inside, 1, -behind)
     rest = make_request(Kind.LIMIT, state.side, best[state.side] + toward * away, lots * lot)
-    takes_out = (cancel < CANCEL_SHARE) & (own_size(view) > 0)
-    take = make_request(Kind.CANCEL, state.side, best[state.side], lots * lot)
+    resting = own_orders(view).sum(dtype=jnp.int32)
+    crowded = resting >= MOST_RESTING
+    takes_out = ((cancel < CANCEL_SHARE) & (resting > 0)) | crowded
+    how = jnp.where(crowded, Ask.CANCEL_OLDEST, Kind.CANCEL)
+    take = make_request(how, state.side, best[state.side], lots * lot)
     passive = choose_request(takes_out, take, rest)
     return choose_request((bold < state.boldness) & (visible > 0), trade, passive)

@@ -12,7 +12,7 @@ from oracles.tiny_world import tiny_converters
 from jaxmars.agents.outside import OutsideParams
 from jaxmars.config import OrderModelConfig
 from jaxmars.sim.reference_market import reference_market
-from jaxmars.sim.reference_sessions import SessionParams, plain_session, varied_session
+from jaxmars.sim.reference_sessions import SessionParams, varied_session
 from jaxmars.train import reference_data
 from jaxmars.train.reference_data import Flow, ReferencePlan, reference_flows, windows_of
 
@@ -79,10 +79,11 @@ def test_a_session_of_one_window_is_used_whole() -> None:
     assert list(windows_of(numbered([LENGTH]), LENGTH, 1, rng)) == []
 
 
-def always_outside(key: jax.Array) -> SessionParams:
-    """A parent order from outside every two seconds."""
+def often_outside(key: jax.Array) -> SessionParams:
+    """Half of the sessions with a parent order from outside every two seconds of idle time."""
     params = varied_session(key)
-    return params._replace(outside=OutsideParams(jnp.float32(0.5)))
+    rate = jnp.where(jax.random.bernoulli(key), 0.5, 0.0)
+    return params._replace(outside=OutsideParams(rate))
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +93,15 @@ def make_flows():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference_data, "WARM_UP_EVENTS", 128)
         patch.setattr(reference_data, "EVENTS_PER_CALL", 128)
-        yield lambda seed, generation, draw=always_outside: reference_flows(
-            seed, generation, market, tiny_converters(), ReferencePlan(3, 2, draw)
+        yield lambda seed, generation: reference_flows(
+            seed, generation, market, tiny_converters(), ReferencePlan(6, 2, often_outside)
         )
 
 
 def test_sessions_of_the_reference_market(make_flows) -> None:
     """Rows after the warm-up only, other ones in every generation, the same for the same seed."""
     flows = make_flows(0, 0)
-    assert len(flows) == 3
+    assert len(flows) == 6
     for rows, own in flows:
         assert rows.dtype == np.int32
         assert rows.shape[1] == 15
@@ -109,13 +110,10 @@ def test_sessions_of_the_reference_market(make_flows) -> None:
         assert rows[0, ELAPSED] > 0
         assert (np.diff(rows[:, ELAPSED]) >= 0).all()
         assert ((rows[:, 0] >= 0) & (rows[:, 0] < MODEL.vocab)).all()
-        assert 0 < own.sum() < len(own)
+        assert own.sum() > len(own) / 2
+    assert 0 < sum(flow.own.all() for flow in flows) < 6
     again, later, other = make_flows(0, 0), make_flows(0, 1), make_flows(1, 0)
     for first, same, *different in zip(flows, again, later, other, strict=True):
         assert np.array_equal(first.rows, same.rows)
         assert np.array_equal(first.own, same.own)
         assert not any(np.array_equal(first.rows, x.rows) for x in different)
-
-
-def test_a_plain_session_is_the_crowds(make_flows) -> None:
-    assert all(flow.own.all() for flow in make_flows(0, 0, plain_session))
