@@ -54,12 +54,12 @@ def test_known_rates_come_back() -> None:
     """Within five standard errors of a Poisson count, in the mean of all markets."""
     found = [fit_poisson_book(flow) for flow in simulated()]
     limit = np.mean([f.limit_rate for f in found], 0)
-    trade = np.mean([f.trade_rate for f in found])
+    trade = np.mean([float(f.trade_rate) for f in found])
     cancel = np.mean([f.cancel_rate for f in found], 0)
     time = [f.event.time.sec[-1] - f.event.time.sec[0] for f in simulated()]
     exposure = 2 * np.sum(time)
     near = lambda x, y, events: abs(x - y) < 5 * y / max(events, 1) ** 0.5 + 1e-9
-    assert {f.unit.item() for f in found} == {40}
+    assert {int(f.unit) for f in found} == {40}
     assert limit.shape == (DISTANCES,) and limit[4] == 0
     for rate, known in zip(limit, RATES.limit_rate, strict=True):
         assert near(rate, float(known), float(known) * exposure)
@@ -89,25 +89,27 @@ def _distance(flow: Flow, row: int) -> int:
     return max(opposite - price if side == Side.BUY else price - opposite, 0) if opposite else 0
 
 
+Counts = functools.partial(collections.defaultdict, float)
+
+
 @dataclasses.dataclass
 class Counted:
     """What a loop over a flow finds."""
 
-    arrived: collections.Counter
-    gone: collections.Counter
-    volume: collections.Counter  # shares x seconds
-    shown: collections.Counter  # seconds
-    limit_sizes: list[int]
-    cancel_sizes: list[int]
-    traded: list[int]
     seconds: float
+    arrived: dict[int, float] = dataclasses.field(default_factory=Counts)
+    gone: dict[int, float] = dataclasses.field(default_factory=Counts)
+    volume: dict[int, float] = dataclasses.field(default_factory=Counts)  # shares x seconds
+    shown: dict[int, float] = dataclasses.field(default_factory=Counts)  # seconds
+    limit_sizes: list[int] = dataclasses.field(default_factory=list)
+    cancel_sizes: list[int] = dataclasses.field(default_factory=list)
+    traded: list[int] = dataclasses.field(default_factory=list)
 
 
 def counted(flow: Flow, farthest: int) -> Counted:
     """The same counts, one order and one level at a time."""
     event, now = flow.event, np.asarray(flow.event.time.sec) + flow.event.time.nsec * 1e-9
-    empty = [collections.Counter() for _ in range(4)]
-    found = Counted(*empty, [], [], [], float(now[-1] - now[0]))
+    found = Counted(float(now[-1] - now[0]))
     for row in range(1, len(now)):
         distance = _distance(flow, row)
         if event.filled[row]:

@@ -1,7 +1,6 @@
 """Evaluation sequences: records stay as they are, what is made follows from seed and start."""
 
 import dataclasses
-import importlib.util
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -18,7 +17,18 @@ from oracles.forecast_world import (
     SLOTS,
     cache_folder,
     quick_compiles,
-    write_day,
+)
+from oracles.sequence_days import (
+    COND,
+    FIELDS,
+    MESSAGES,
+    NAMED,
+    STARTS,
+    good_flags,
+    hidden_day,
+    named_day,
+    same,
+    script,
 )
 
 from jaxmars.agents.policy import anchored
@@ -40,7 +50,6 @@ from jaxmars.sim.reference_market import reference_market
 from jaxmars.tasks import sequences
 from jaxmars.tasks.calibrate import fit_poisson_book
 from jaxmars.tasks.forecast import start_history
-from jaxmars.tasks.sequence_files import check_target, recorded_of, write_rows, write_sequences
 from jaxmars.tasks.sequences import (
     Maker,
     Sequence,
@@ -56,11 +65,7 @@ from jaxmars.types import Status
 
 BEGIN, END = (DAY_OPEN + 200, 0), (DAY_OPEN + 320, 0)  # of the synthetic day
 MARKET = dataclasses.replace(reference_market(), slots=SLOTS)
-MESSAGES, COND, STARTS = 40, 30, 3
-HIDDEN_EVERY = 9  # rows
 SEGMENT = 50
-FIELDS = ("sec", "nsec", "type", "order_id", "size", "price", "direction")
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "make_sequences.py"
 Make = Callable[..., list[Sequence]]
 
 
@@ -72,20 +77,12 @@ def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
-    """A synthetic day, named as LOBSTER names days."""
-    folder = tmp_path_factory.mktemp("day")
-    pair = write_day(folder)
-    return tuple(p.rename(folder / f"TEST_2024-05-06_0_0_{p.name[5:]}") for p in pair)  # pyright: ignore[reportReturnType]
+    return named_day(tmp_path_factory.mktemp("day"))
 
 
 @pytest.fixture(scope="module")
 def day(files: tuple[pathlib.Path, pathlib.Path]) -> LobsterData:
-    """The day with a hidden execution after every few messages."""
-    data = read_lobster(*files)
-    rows = np.repeat(np.arange(len(data.sec)), 1 + (np.arange(len(data.sec)) % HIDDEN_EVERY == 0))
-    again = np.append(False, np.diff(rows) == 0)
-    data = take_rows(data, rows)
-    return data._replace(type=np.where(again, MessageType.HIDDEN_EXECUTION, data.type))
+    return hidden_day(*files)
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +141,6 @@ def range_of(data: LobsterData, starts: int, **more: Any) -> np.ndarray:
     """Rows in the range of the synthetic day."""
     options = {"num_messages": MESSAGES, "num_cond": COND, "needed": 20} | more
     return start_rows(data, BEGIN, END, starts, **options)
-
-
-def same(one: LobsterData, other: LobsterData) -> bool:
-    """Whether messages and books are equal."""
-    books = zip(one.l2, other.l2, strict=True)
-    return all(
-        np.array_equal(x, y)
-        for x, y in [*((getattr(one, f), getattr(other, f)) for f in FIELDS), *books]
-    )
 
 
 def joined(*parts: LobsterData) -> LobsterData:
@@ -315,63 +303,6 @@ def test_a_market_at_rest_gives_a_clear_error(
         make(baseline)
 
 
-def test_files_hold_the_sequences(tmp_path: pathlib.Path, made: list[Sequence]) -> None:
-    recorded = recorded_of(pathlib.Path("A.B-1_2024-05-06_1_2_message_10.csv"))
-    target = check_target(tmp_path, "a_model", recorded.stock)
-    write_sequences(target, recorded, made, 7, {"seed": 7})
-    stale = target / "data_gen" / "stale.csv"
-    stale.touch()
-    assert check_target(tmp_path, "a_model", recorded.stock) == target
-    summary = write_sequences(target, recorded, made[:2], 7, {"seed": 7})
-    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
-    ends = {"cond": "", "real": "", "gen": "_gen_id_7"}
-    expected = [
-        f"a_model/A.B-1/data_{which}/A.B-1_2024-05-06_{kind}_real_id_000{number}{end}.csv"
-        for which, end in ends.items()
-        for kind in ("message", "orderbook")
-        for number in range(2)
-    ]
-    assert found == sorted([*expected, "a_model/A.B-1/sequences.json"])
-    assert [p.name for p in tmp_path.iterdir()] == ["a_model"]
-    assert [p.name for p in (tmp_path / "a_model").iterdir()] == ["A.B-1"]
-    for name in expected:
-        if "_message_" in name:
-            pair = (tmp_path / name, tmp_path / name.replace("_message_", "_orderbook_"))
-            sequence = made[int(name.partition("real_id_")[2][:4])]
-            part = getattr(sequence, name.partition("data_")[2].partition("/")[0])
-            assert same(read_lobster(*pair, part.tick), part)
-    assert json.loads((target / "sequences.json").read_text()) == summary
-    first = summary["sequences"][0]
-    assert (first["cond"], first["real"], first["gen"]) == (COND, MESSAGES, MESSAGES)
-
-
-def test_rows_without_a_level_are_written_as_lobster_writes_them(
-    tmp_path: pathlib.Path, day: LobsterData
-) -> None:
-    one = take_rows(day, slice(0, 1))
-    write_rows(tmp_path / "m", tmp_path / "b", one)
-    message, book = (x.read_text().strip().split(",") for x in (tmp_path / "m", tmp_path / "b"))
-    assert message[0] == "36000.000000000" and message[4] == "199900" and message[5] == "1"
-    assert book[:4] == ["9999999999", "0", "199900", str(day.size[0])]
-    assert book[6] == "-9999999999"
-
-
-def test_other_folders_and_names_are_left_alone(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "m" / "GOOG").mkdir(parents=True)
-    (tmp_path / "m" / "GOOG" / "thesis.txt").touch()
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="GOOG holds something else than sequences"):
-        check_target(tmp_path, "m", "GOOG")
-    with pytest.raises(InputError, match="file is a file, expected a folder"):
-        check_target(tmp_path / "file", "m", "GOOG")
-    for name in ("..", "a/b", "", ".part"):
-        with pytest.raises(InputError, match="the model is named"):
-            check_target(tmp_path, name, "GOOG")
-    for name in ("message.csv", "GOOG_2012-13-01_1_2_message_10.csv"):
-        with pytest.raises(InputError, match="does not tell stock and date"):
-            recorded_of(pathlib.Path(name))
-
-
 def test_recorded_days_give_sequences(real_data: pathlib.Path, baseline: Maker) -> None:
     """The first 999 rows of AAPL, with the rates of the synthetic day."""
     message, book = sorted(real_data.glob("lobster/AAPL*first999_*_10.csv.gz"))
@@ -380,63 +311,29 @@ def test_recorded_days_give_sequences(real_data: pathlib.Path, baseline: Maker) 
     options: dict[str, Any] = {"num_messages": MESSAGES, "num_cond": 100}
     rows = start_rows(data, begin, until, STARTS, needed=1, **options)
     market = dataclasses.replace(MARKET, tick_size=data.tick / 10_000)
-    found = generate_sequences(
-        data, rows, baseline, seed=0, cfg=SimConfig(market, lanes=2), **options
-    )
+    cfg = SimConfig(market, lanes=2)
+    found = generate_sequences(data, rows, baseline, seed=0, cfg=cfg, **options)
     check_sequences(data, found, MESSAGES, 100)
     check_recorded(data, rows, found, 100)
 
 
-@pytest.fixture
-def door(files: tuple[pathlib.Path, pathlib.Path], tmp_path: pathlib.Path, monkeypatch) -> Any:
-    """The script's `main` with good flags, which a case may replace."""
-    spec = importlib.util.spec_from_file_location("make_sequences", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    jax.devices()
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unused")
-    good = ["--lobster", *map(str, files), "--from", "10:03:20", "--until", "10:05:20"]
-    good += ["--starts", str(STARTS), "--messages", str(MESSAGES), "--cond", str(COND)]
-    good += ["--lanes", "1", "--slots", str(SLOTS), "--out", str(tmp_path / "out")]
-    return lambda *more: module.main([*good, *more])
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--baseline", "--from", "10:06"], "--from is not before --until"),
-        (["--baseline", "--calibrate-until", "10:04"], "--calibrate-until is after --from"),
-        (["--model", "no", "--calibrate-until", "10:01"], "belongs to --baseline"),
-        (["--model", "no"], "no is not a folder, expected an order model"),
-        (["--baseline", "--starts", "900"], "expected at least 900"),
-        (["--baseline", "--slots", "12"], "12 slots per side, expected the 10 levels"),
-        (["--baseline", "--name", "../x"], "the model is named '../x'"),
-    ],
-)
-def test_bad_input_is_one_sentence(
-    door: Any, flags: list[str], sentence: str, capsys: pytest.CaptureFixture, tmp_path
-) -> None:
-    assert door(*flags) == 2
-    out, err = capsys.readouterr()
-    notes = [line for line in err.splitlines() if not line.startswith("note: ")]
-    assert out == "" and len(notes) == 1 and sentence in notes[0]
-    assert not (tmp_path / "out").exists()
-
-
 def test_the_script_makes_the_same_sequences_on_other_lanes(
-    door: Any, made: list[Sequence], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+    files: tuple[pathlib.Path, pathlib.Path],
+    made: list[Sequence],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     """A sequence depends on seed, number and start only; rates come from the hours before."""
-    assert door("--baseline", "--growth", str(SEGMENT)) == 0
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unused")
+    flags = [*good_flags(files, tmp_path / "out"), "--baseline", "--growth", str(SEGMENT)]
+    assert script().main(flags) == 0
     assert "3 sequences, 120 generated messages" in capsys.readouterr().out
     folder = tmp_path / "out" / "poisson_book" / "TEST"
     for sequence in made:
         end = f"real_id_000{sequence.number}_gen_id_0.csv"
-        pair = (
-            folder / "data_gen" / f"TEST_2024-05-06_{x}_{end}" for x in ("message", "orderbook")
-        )
-        message, book = pair
+        names = (f"{NAMED}_{kind}_{end}" for kind in ("message", "orderbook"))
+        message, book = (folder / "data_gen" / name for name in names)
         assert same(read_lobster(message, book, sequence.gen.tick), sequence.gen)
     summary = json.loads((folder / "sequences.json").read_text())
     assert summary["seed"] == 0 and len(summary["rates"]["limit_rate"]) > 5
