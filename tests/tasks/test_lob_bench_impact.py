@@ -30,8 +30,9 @@ def staircase(side: int = 1) -> Sequence:
     number = np.arange(EVENTS)
     middle = 1000 + side * ((number + 1) // 2)
     size = 10 + number % 2
+    middle, size = middle.tolist(), size.tolist()
     rows = [
-        (34_200 + i, *((4, i, 1, middle[i], -side) if i % 2 else (1, i, 1, middle[i], side)))
+        (34_200.0 + i, 4 if i % 2 else 1, i, 1, middle[i], -side if i % 2 else side)
         for i in range(EVENTS)
     ]
     bids = [[(p - 1, s)] for p, s in zip(middle, size, strict=True)]

@@ -165,10 +165,8 @@ def test_volatility_of_returns_over_tenths_of_a_second() -> None:
 def mean_distances(real: list[Sequence], other: list[Sequence]) -> np.ndarray:
     """L1 and W1, mean over seven scores."""
     chosen = [score for score in SCORES if score.name in SEVEN]
-    pairs = [
-        distances(score, *(pooled([observe(score, s) for s in x]) for x in (real, other)))
-        for score in chosen
-    ]
+    found = lambda score, sequences: pooled([observe(score, s) for s in sequences])
+    pairs = [distances(score, found(score, real), found(score, other)) for score in chosen]
     assert len(pairs) == len(SEVEN)
     return np.array(pairs)[:, :, 0].mean(0)
 
