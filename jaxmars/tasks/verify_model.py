@@ -89,7 +89,7 @@ def sequences_of(runs: list[Finished], world: World) -> list[Sequence]:
     for run in runs:
         start = jax.tree.map(lambda x, n=run.number: x[n], world.starts.book)
         events: Any = jax.tree.map(lambda x: np.asarray(x)[:EVENTS], run.events)
-        event, l2 = books_after(start, events, EVENTS, levels)
+        event, l2 = books_after(start, events, levels)
         found += cut_sequence(sequence_of_events(event, l2), MESSAGES)
     return found
 

@@ -52,10 +52,12 @@ def window_of(signs: np.ndarray, counts: tuple[int, int, int] = (1, 1, 1)) -> Ob
 
 def events_of(rows: list[tuple]) -> Event:
     """Events from rows (seconds, kind, side, filled)."""
-    sec, kind, side, filled = (np.array(x) for x in zip(*rows, strict=True))
-    zero = np.zeros(len(rows), np.int32)
-    whole = np.floor(sec).astype(np.int32)
-    nsec = np.round((sec - whole) * 1e9).astype(np.int32)
+    columns: Any = (np.array(x) for x in zip(*rows, strict=True))
+    sec, kind, side, filled = columns
+    zero: Any = np.zeros(len(rows), np.int32)
+    whole: Any = np.floor(sec).astype(np.int32)
+    nsec: Any = np.round((sec - whole) * 1e9).astype(np.int32)
+    price: Any = np.where(filled > 0, 100, 0)
     return Event(
         time=Time(whole, nsec),
         kind=kind,
@@ -65,7 +67,7 @@ def events_of(rows: list[tuple]) -> Event:
         order_id=zero,
         agent_id=zero,
         filled=filled,
-        first_price=np.where(filled > 0, 100, 0),
+        first_price=price,
         last_price=zero + 100,
         best_bid=zero + 99,
         best_ask=zero + 101,
@@ -230,11 +232,15 @@ def test_battery_table(constant: Any) -> None:
     assert row["z"] == pytest.approx(1 / np.sqrt(1 + 2 / TARGET_GROUPS))
     assert row["passes"]
     beyond: Any = np.array([2.6, 2.6])
-    assert not battery_table(beyond)["passes"].any()
+    assert battery_table(beyond)["passes"].tolist() == [False]
 
 
 def test_comparison_table(constant: Any) -> None:
-    table = lambda a, b: comparison_table(np.array(a), np.array(b)).iloc[0]
+    values: Any = np.array
+
+    def table(ours: list[float], theirs: list[float]) -> Any:
+        return comparison_table(values(ours), values(theirs)).iloc[0]
+
     near: Any = table([1.0, 1.0], [1.4, 1.4])
     assert near["passes"] and near["difference"] == pytest.approx(-0.4)
     assert not table([1.0, 1.0], [1.6, 1.6])["passes"]
