@@ -26,6 +26,7 @@ from jaxmars.types import Kind, Side
 
 MINUTE = 60
 CHILD_SECONDS = 2  # between two wake-ups of the trader
+FIRST_CHILD = 1  # seconds after the beginning: the moments of the grid lie between wake-ups
 GRID_SECONDS = 15  # of impact curves
 NANOS = 1e-9
 ORDER_SECONDS = 300  # execution of the orders of several sizes
@@ -142,7 +143,7 @@ def schedule(order: Metaorder, side: Side, begins: int, horizon: int, lot: int) 
     lots = np.zeros(wakes, np.int64)
     own = children(order)
     lots[: len(own)] = own
-    moments = begins + CHILD_SECONDS * np.arange(wakes)
+    moments = begins + FIRST_CHILD + CHILD_SECONDS * np.arange(wakes)
     kind = np.where(lots > 0, Kind.MARKET, Kind.NONE)
     return Schedule(clock.make_time(moments), make_request(kind, side, 0, lots * lot))
 
@@ -208,13 +209,15 @@ def curve_of(order: Metaorder, grid: np.ndarray, bought: Execution, sold: Execut
     return curve._replace(gain=float(gain))
 
 
-def fit_power(size: np.ndarray, impact: np.ndarray, error: np.ndarray) -> tuple[float, float]:
-    """Exponent and scale of a power law by least squares of logarithms, weighted by their errors.
+def fit_power(size: np.ndarray, impact: np.ndarray) -> tuple[float, float]:
+    """Exponent and scale of a power law by least squares of logarithms.
+
+    Every point counts alike, as in the published exponents; weights would favour large sizes, where
+    a curve that is no exact power law is flatter.
 
     Args:
       size: `[n]` above 0.
       impact: `[n]`; what is not above 0 is left out.
-      error: `[n]` standard errors.
 
     Returns:
       nan, nan with fewer than two positive impacts.
@@ -222,8 +225,7 @@ def fit_power(size: np.ndarray, impact: np.ndarray, error: np.ndarray) -> tuple[
     known = impact > 0
     if known.sum() < 2:
         return np.nan, np.nan
-    weight = impact[known] / np.maximum(error[known], np.finfo(float).tiny)
-    exponent, level = np.polyfit(np.log(size[known]), np.log(impact[known]), 1, w=weight)
+    exponent, level = np.polyfit(np.log(size[known]), np.log(impact[known]), 1)
     return float(exponent), float(np.exp(level))
 
 
@@ -274,8 +276,7 @@ def summarise_impact(long: ImpactCurve, sized: list[ImpactCurve], seed: int) -> 
 
 def _fit(size: np.ndarray, impact: np.ndarray) -> Fit:
     """Of the first row; the error is the spread over the other rows `[1 + resamples, n]`."""
-    error = impact[1:].std(0, ddof=1)
-    fits = np.array([fit_power(size, row, error) for row in impact])
+    fits = np.array([fit_power(size, row) for row in impact])
     spread = fits[1:, 0][np.isfinite(fits[1:, 0])]
     deviation = float(spread.std(ddof=1)) if len(spread) > 1 else np.nan
     return Fit(float(fits[0, 0]), deviation, float(fits[0, 1]))

@@ -199,11 +199,12 @@ def draw(path: pathlib.Path, markets: list[MarketImpact]) -> None:
             axes[2].plot(shown, curve.mean, color=colour, lw=1.2)
             low, high = curve.mean - curve.error, curve.mean + curve.error
             axes[2].fill_between(shown, low, high, color=colour, alpha=BAND_ALPHA, lw=0)
+            axes[2].text(shown[-1], curve.mean[-1], f" {curve.order.lots}", fontsize=7, va="center")
     rate = markets[0].long.order.lots / markets[0].long.order.seconds
     titles = (
         f"{rate:g} lot/s, while it goes on",
         f"orders of {markets[0].sized[0].order.seconds // MINUTE} minutes, at their end",
-        "the same orders in time (one line per size)",
+        "the same orders in time (lots beside the lines)",
     )
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=10)
@@ -213,7 +214,10 @@ def draw(path: pathlib.Path, markets: list[MarketImpact]) -> None:
     for axis in axes[:2]:
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.legend(fontsize=8, frameon=False)
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter("")
     axes[2].axvline(markets[0].sized[0].order.seconds / MINUTE, color="#868e96", lw=0.8, ls=":")
     axes[2].axhline(0, color="#868e96", lw=0.8)
     figure.tight_layout()
