@@ -90,7 +90,7 @@ class LobBenchResult(NamedTuple):
         """Scores and, last, their averages: distances, 99 % intervals, noise floors.
 
         Columns: score; then for each of l1 and wasserstein the value, low, high, floor (mean over
-        halvings), floor_high (the largest of them) and, for scores, that of the conditioning data.
+        halvings), floor_high (the largest of them) and that of the conditioning data.
         """
         rows = [
             {"score": score.name}
@@ -103,17 +103,22 @@ class LobBenchResult(NamedTuple):
             )
             for score in self.scores
         ]
-        for number, name in enumerate(AVERAGES):
-            rows.append(
-                {"score": name}
-                | _columns("l1", self.l1[number], self.floor_l1[:, number], np.nan)
-                | _columns(
-                    "wasserstein",
-                    self.wasserstein[number],
-                    self.floor_wasserstein[:, number],
-                    np.nan,
-                )
+        averaged = self.scores[: len(UNCONDITIONAL)]
+        past_l1 = _point_averages(np.array([[s.conditioning_l1 for s in averaged]]))[0]
+        past_wasserstein = _point_averages(
+            np.array([[s.conditioning_wasserstein for s in averaged]])
+        )[0]
+        rows += [
+            {"score": name}
+            | _columns("l1", self.l1[number], self.floor_l1[:, number], past_l1[number])
+            | _columns(
+                "wasserstein",
+                self.wasserstein[number],
+                self.floor_wasserstein[:, number],
+                past_wasserstein[number],
             )
+            for number, name in enumerate(AVERAGES)
+        ]
         return pd.DataFrame(rows)
 
     def plot(self, path: pathlib.Path) -> None:
@@ -175,13 +180,13 @@ def lob_bench(
     real_moves, generated_moves = moves(real), moves(generated)
     step("responses of the mid")
     told, floor_told = _discriminate(real, generated, seed, seeds, step)
-    floor_l1, floor_wasserstein = _floor_averages(scores[: len(UNCONDITIONAL)])
+    averaged = scores[: len(UNCONDITIONAL)]
     return LobBenchResult(
         scores=scores,
         l1=averages(drawn_l1, rng),
         wasserstein=averages(drawn_wasserstein, rng),
-        floor_l1=floor_l1,
-        floor_wasserstein=floor_wasserstein,
+        floor_l1=_point_averages(np.stack([s.floor_l1 for s in averaged], 1)),
+        floor_wasserstein=_point_averages(np.stack([s.floor_wasserstein for s in averaged], 1)),
         divergence=divergence,
         impact=impact(real_moves, generated_moves, rng),
         floor_impact=_impact_floor(real_moves, halves),
@@ -241,17 +246,12 @@ def _score(
     return row, draws
 
 
-def _floor_averages(scores: list[ScoreResult]) -> list[np.ndarray]:
-    """Mean, median and IQM over scores of each halving, `[halvings, 3]`, for both metrics."""
-    found = []
-    for field in ("floor_l1", "floor_wasserstein"):
-        table = np.stack([getattr(score, field) for score in scores], 1)
-        known = table[:, np.isfinite(table).all(0)]
-        if known.shape[1]:
-            found.append(np.stack([known.mean(1), np.median(known, 1), iqm(known)], 1))
-        else:
-            found.append(np.full((len(table), len(AVERAGES)), np.nan))
-    return found
+def _point_averages(table: np.ndarray) -> np.ndarray:
+    """Mean, median and IQM of the scores known in all rows, `[rows, scores]` to `[rows, 3]`."""
+    known = table[:, np.isfinite(table).all(0)]
+    if not known.shape[1]:
+        return np.full((len(table), len(AVERAGES)), np.nan)
+    return np.stack([known.mean(1), np.median(known, 1), iqm(known)], 1)
 
 
 def _impact_floor(found: Moves, halves: list[Halves]) -> np.ndarray:

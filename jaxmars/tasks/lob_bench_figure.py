@@ -166,7 +166,7 @@ def _bars(axes: Any, result: "LobBenchResult", metric: str) -> None:
     )
     past = table[f"{metric}_conditioning"].to_numpy()
     if np.isfinite(past).any():
-        axes.plot(past, gap, "d", ms=4.5, color=PAST_COLOUR, mec="white", label="conditioning")
+        axes.plot(past, gap, "D", ms=5, color=PAST_COLOUR, mec="white", label="conditioning")
     axes.set_yticks(gap, names, fontsize=SMALL)
     axes.axhline(scores, color="grey", lw=0.6)
     axes.set_ylim(gap[-1] + 0.7, -0.7)

@@ -77,6 +77,8 @@ def test_the_table(run: Run) -> None:
     assert value[-3] == pytest.approx(averaged.mean())
     assert value[-2] == pytest.approx(np.median(averaged))
     assert (floor <= most).all()
+    past = table["wasserstein_conditioning"].to_numpy(float)
+    assert past[-3] == pytest.approx(past[: len(UNCONDITIONAL)].mean())
     assert run.result.levels == LEVELS
     assert run.result.real == (8, 8 * MESSAGES) and run.result.generated == (6, 6 * MESSAGES)
 
