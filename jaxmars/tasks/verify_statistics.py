@@ -281,6 +281,8 @@ def markdown_table(table: pd.DataFrame, digits: int = 3) -> str:
 
 
 def _cell(value: Any, digits: int) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "**no**"
     if isinstance(value, float | np.floating):

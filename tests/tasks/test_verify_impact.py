@@ -3,24 +3,21 @@
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from oracles.forecast_world import cache_folder, quick_compiles, small_model
+from oracles.forecast_world import cache_folder, quick_compiles
 
 from jaxmars.agents.base import make_request
-from jaxmars.agents.reference import ReferenceParams
 from jaxmars.agents.script import Schedule, scripted_agent
-from jaxmars.book import book_from_levels, l2_snapshot
+from jaxmars.book import book_from_levels
 from jaxmars.clock import make_time
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.sim.lanes import Start
-from jaxmars.sim.reference_market import OPEN_SEC, reference_market
-from jaxmars.sim.state import init_market
+from jaxmars.sim.reference_market import OPEN_SEC
 from jaxmars.tasks.verify_impact import (
     CHILD_SECONDS,
     DECAY_SECONDS,
@@ -42,8 +39,7 @@ from jaxmars.tasks.verify_impact import (
     summarise_impact,
 )
 from jaxmars.tasks.verify_impact_files import FILES, MarketImpact, verdicts, write_impact
-from jaxmars.tasks.verify_starts import Warm, resumed_agent, start_histories, warm_starts
-from jaxmars.tasks.verify_worlds import World, generator_world
+from jaxmars.tasks.verify_worlds import World
 from jaxmars.types import L2, Kind, Side
 
 GRID = np.arange(0.0, HORIZON_SECONDS + 1, GRID_SECONDS)
@@ -167,72 +163,6 @@ def test_files(tmp_path: pathlib.Path) -> None:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with quick_compiles(cache_folder(tmp_path_factory)):
         yield
-
-
-@pytest.fixture(scope="module")
-def warm(compiled: None) -> Iterator[Warm]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxmars.tasks.verify_starts.CHUNK", 512)
-        yield warm_starts(3, STARTS, reference_market(), ReferenceParams(), seconds=WARM_SECONDS)
-
-
-def test_warm_starts(warm: Warm) -> None:
-    event, l2 = warm.flow
-    assert (warm.sec == OPEN_SEC + WARM_SECONDS).all()
-    for i in range(STARTS):
-        real = np.flatnonzero(event.kind[i] != Kind.NONE)
-        assert (real == np.arange(len(real))).all() and len(real) > 50
-        assert OPEN_SEC + WARM_SECONDS - 10 < event.time.sec[i, real[-1]] <= warm.sec[i]
-        book = jax.device_get(l2_snapshot(jax.tree.map(lambda x, i=i: x[i], warm.book), 10))
-        np.testing.assert_array_equal(book.price, l2.price[i, real[-1]])
-        np.testing.assert_array_equal(book.size, l2.size[i, real[-1]])
-        assert warm.mid[i] == (book.price[0, 0] + book.price[1, 0]) / 2
-        traded = real[event.filled[i, real] > 0]
-        assert warm.last_price[i] == event.last_price[i, traded[-1]]
-        assert warm.open_price[i] == event.first_price[i, traded[0]]
-        assert warm.hidden.mid[i] == warm.mid[i]
-
-
-def test_resumed_agent_keeps_its_hidden_state(warm: Warm) -> None:
-    world = generator_world(warm, seconds=30, others=1, lanes=1)
-    hidden = jax.tree.map(lambda x: x[0], world.starts.memories[0])
-    start = jax.tree.map(lambda x: x[0], (world.starts.book, world.starts.time))
-
-    def state(key: jax.Array) -> Any:
-        market = init_market(
-            key,
-            (world.params,),
-            start[0],
-            start[1],
-            start[1],
-            world.starts.last_price[0],
-            (hidden,),
-            agents=(resumed_agent(100),),
-            cfg=world.cfg.market,
-        )
-        return market.agents[0]
-
-    found = jax.device_get(jax.jit(state)(jax.random.key(0)))
-    assert found.plan.due.sec >= warm.sec[0]
-    same = jax.tree.map(np.array_equal, found._replace(plan=None), hidden._replace(plan=None))
-    assert all(jax.tree.leaves(same))
-
-
-def test_histories_do_not_see_the_padding(warm: Warm) -> None:
-    model = small_model()
-    padding = warm.flow.event.kind == Kind.NONE
-    event = warm.flow.event
-    other = event._replace(price=np.where(padding, 7, event.price), size=event.size + 7 * padding)
-    other = warm._replace(flow=warm.flow._replace(event=other))
-    found, again = (
-        jax.device_get(start_histories(x, model, reference_market())) for x in (warm, other)
-    )
-    assert (found.window.count == model.config.num_max_orders).all()
-    last = np.argmax(padding, 1) - 1
-    np.testing.assert_array_equal(
-        found.features.time.sec, warm.flow.event.time.sec[np.arange(STARTS), last]
-    )
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, found, again)))
 
 
 def ladder() -> World:

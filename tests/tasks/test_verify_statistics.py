@@ -257,6 +257,8 @@ def test_reports_on_disk(tmp_path: pathlib.Path) -> None:
     table = pd.DataFrame({"name": ["a", "b"], "value": [1 / 3, np.nan], "passes": [True, False]})
     text = markdown_table(table, digits=2)
     assert text.splitlines()[2:] == ["| a | 0.33 | yes |", "| b | - | **no** |"]
+    unknown = pd.DataFrame({"rule": ["a", "b"], "passes": [True, None]})
+    assert markdown_table(unknown).splitlines()[2:] == ["| a | yes |", "| b |  |"]
     numbers = {"table": table, "more": {1: np.arange(2), "none": None, "pair": (np.int64(3), 0.5)}}
     write_report(tmp_path / "out", "it", text, numbers, {"seed": 4})
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(report_files("it"))
