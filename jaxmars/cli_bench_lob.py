@@ -7,7 +7,8 @@ DATA_DIR is laid out as the benchmark has it, MODEL/STOCK/data_real, data_gen an
 data_cond; every such set is scored and written to a folder of its own. Each folder of sequences
 holds pairs of LOBSTER files, *message*.csv and *orderbook*.csv.
 
-Writes report.md, summary.json, scores.csv, scores.png, responses.png, divergence.png and roc.png.
+Writes report.md, summary.json, scores.csv, scores.png, responses.png, divergence.png and roc.png,
+and, for several sets, comparison.md.
 Beside every number stands its noise floor: random halves of the real sequences against each other.
 """
 
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from jaxmars.cli_pace import prepare_jax, show_bar
 from jaxmars.cli_values import natural, positive
 from jaxmars.errors import InputError
-from jaxmars.files import check_out
+from jaxmars.files import check_out, write_atomically
 
 if TYPE_CHECKING:
+    from jaxmars.tasks.lob_bench import LobBenchResult
     from jaxmars.tasks.lob_bench_data import BenchFolder, Sequence
 
 NAME = "bench-lob"
@@ -69,14 +71,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Folders, scores, files."""
-    from jaxmars.tasks.lob_bench_files import FILES
+    from jaxmars.tasks.lob_bench_files import COMPARISON, FILES, comparison
 
     prepare_jax()
     found = folders(args)
+    check_out(args.out, (COMPARISON,))
     for one in found:
         check_out(args.out / one.name, FILES)
-    for one in found:
-        score_folder(one, args)
+    results = {one.name: score_folder(one, args) for one in found}
+    if len(results) > 1:
+        text = comparison(results)
+        path = args.out / COMPARISON
+        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+        print(f"\n{text}\nwrote {path}")
 
 
 def folders(args: argparse.Namespace) -> "list[BenchFolder]":
@@ -95,7 +102,7 @@ def folders(args: argparse.Namespace) -> "list[BenchFolder]":
     return [BenchFolder(".", args.real, args.generated, args.conditioning)]
 
 
-def score_folder(folder: "BenchFolder", args: argparse.Namespace) -> None:
+def score_folder(folder: "BenchFolder", args: argparse.Namespace) -> "LobBenchResult":
     """Scores and writes one set of sequences."""
     from jaxmars.tasks.lob_bench import lob_bench
     from jaxmars.tasks.lob_bench_files import FILES, markdown, write_lob_bench
@@ -111,6 +118,7 @@ def score_folder(folder: "BenchFolder", args: argparse.Namespace) -> None:
     write_lob_bench(out, result, name, describe_run(folder, args))
     print(markdown(result, name))
     print(f"wrote {out}/{', '.join(FILES)}")
+    return result
 
 
 def read(folder: pathlib.Path, args: argparse.Namespace) -> "list[Sequence]":

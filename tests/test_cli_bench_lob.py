@@ -9,6 +9,7 @@ import pytest
 from oracles.lob_sequences import random_sequence, write_pair
 
 from jaxmars import __version__, cli
+from jaxmars.tasks import LobBenchResult
 from jaxmars.tasks.lob_bench_files import FILES
 
 SEQUENCES, MESSAGES = 4, 120
@@ -57,6 +58,29 @@ def test_the_layout_of_the_benchmark(
     assert config["folders"]["conditioning"] == str(data / "model" / "GOOG" / "data_cond")
     assert len(config["sha256"]["real"]) == 64
     assert config["cut"] is None and config["seeds"] == 1 and config["tick"] == 100
+
+
+def test_several_sets_are_compared(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures are left out: they are looked at above."""
+    for name in ("draw_responses", "draw_divergence", "draw_roc"):
+        touch = lambda path, result: path.touch()
+        monkeypatch.setattr(f"jaxmars.tasks.lob_bench_files.{name}", touch)
+    monkeypatch.setattr(LobBenchResult, "plot", lambda result, path: path.touch())
+    data, out = tmp_path / "data", tmp_path / "out"
+    for number, model in enumerate(("a", "b")):
+        write_folder(data / model / "data_real", 0)
+        write_folder(data / model / "data_gen", 50 + 10 * number, "_gen_id_0")
+    assert bench(data, "--out", out, "--seeds", 1) == 0
+    text = (out / "comparison.md").read_text()
+    assert capsys.readouterr().out.endswith(f"{text}\nwrote {out / 'comparison.md'}\n")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["| generated", "| a", "| b"]
+    found = json.loads((out / "b" / "summary.json").read_text())
+    value = found["averages"]["l1"]["mean"]
+    assert rows[2][1] == f"{value['value']:.3f} ({np.mean(value['floor']):.3f})"
+    assert (out / "a" / "report.md").exists()
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -11,6 +11,7 @@ from jaxmars.tasks.lob_bench_distances import compare
 from jaxmars.tasks.lob_bench_scores import UNCONDITIONAL, Observations, Score, observe, pooled
 
 BLOCK = 100  # messages that are one point of the drift
+FLOOR_HALVINGS = 3  # of the real sequences, for the floor
 
 Halves = tuple[np.ndarray, np.ndarray]  # numbers of the sequences of either half
 Samples = list[list[Observations]]  # [sequences][blocks]
@@ -36,6 +37,7 @@ def follow_divergence(
     """
     blocks = min(int(np.median([len(s.type) // BLOCK for s in x])) for x in (real, generated))
     cut = [[cut_sequence(s, BLOCK)[:blocks] for s in x] for x in (real, generated)]
+    halves = halves[:FLOOR_HALVINGS]
     shape = len(UNCONDITIONAL), blocks
     found, floor = np.full(shape, np.nan), np.full((len(halves), *shape), np.nan)
     for row, score in enumerate(UNCONDITIONAL):

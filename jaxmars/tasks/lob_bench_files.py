@@ -21,6 +21,7 @@ from jaxmars.tasks.lob_bench_scores import UNCONDITIONAL
 
 SUMMARY, TABLE, REPORT = "summary.json", "scores.csv", "report.md"
 SCORES, DIVERGENCE, RESPONSES, ROC = "scores.png", "divergence.png", "responses.png", "roc.png"
+COMPARISON = "comparison.md"  # of several sets
 FILES = (REPORT, SUMMARY, TABLE, SCORES, RESPONSES, DIVERGENCE, ROC)
 DIGITS = 3  # decimals of the report
 FINE = 6  # decimals of the numbers
@@ -122,6 +123,32 @@ def markdown(result: LobBenchResult, name: str) -> str:
     return "\n".join([*lines, "", *_others(result), "", *_remarks(past)]) + "\n"
 
 
+def comparison(results: dict[str, LobBenchResult]) -> str:
+    """Averages, impact and discriminator of several runs by name, each with its floor."""
+    heads = [f"{metric} {name}" for metric in ("L1", "W1") for name in Averages._fields]
+    heads = ["generated", *heads, "impact, ticks", "AUC"]
+    lines = [
+        "# LOB-Bench of several generators",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|---|{'---:|' * (len(heads) - 1)}",
+    ]
+    for name, result in results.items():
+        found = [*result.l1, *result.wasserstein, result.impact.score]
+        value = [x.value for x in found] + [_mean(result.discriminator.auc)]
+        floors = [*result.floor_l1.T, *result.floor_wasserstein.T, result.floor_impact]
+        floor = [_mean(x) for x in [*floors, result.floor_discriminator.auc]]
+        cells = [f"{_number(a)} ({_number(b)})" for a, b in zip(value, floor, strict=True)]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join([*lines, "", "In brackets the noise floor."]) + "\n"
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is finite; nan where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
 def _others(result: LobBenchResult) -> list[str]:
     """Drift, responses and discriminator in a line each."""
     found, floor = result.divergence.generated, result.divergence.floor
@@ -135,11 +162,10 @@ def _others(result: LobBenchResult) -> list[str]:
             f"up to {result.divergence.messages[-1]:,} {last} (floor {high})"
         )
     score = result.impact.score
-    half = result.floor_impact[np.isfinite(result.floor_impact)]
     lines += [
         f"* impact, mean summed difference of responses: {_number(score.value)} ticks "
         f"({_number(score.low)} to {_number(score.high)}), floor "
-        f"{_number(float(half.mean()) if len(half) else np.nan)}",
+        f"{_number(_mean(result.floor_impact))}",
         f"* discriminator: {area(result.discriminator)}, floor {area(result.floor_discriminator)}",
     ]
     return lines
