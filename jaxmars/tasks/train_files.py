@@ -1,6 +1,7 @@
 """What a training run leaves for people: the table of its lines and the picture of its losses."""
 
 import pathlib
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from jaxmars.train.log import LINES, read_lines
 TABLE, FIGURE = "metrics.csv", "loss.png"
 FIGURE_INCHES = (8.0, 4.5)
 DOTS_PER_INCH = 130
+TITLE_WIDTH = 100  # characters
 ERRORS = 2  # standard errors of the validation bars
 
 
@@ -53,7 +55,8 @@ def draw(path: pathlib.Path, table: pd.DataFrame, title: str) -> None:
             capsize=2,
             label=f"validation ± {ERRORS} standard errors",
         )
-    axes.set(xlabel="step", ylabel="loss, nats per order", title=title)
+    axes.set(xlabel="step", ylabel="loss, nats per order")
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
