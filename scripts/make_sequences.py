@@ -33,19 +33,12 @@ from jaxmars.provenance import environment, provenance
 from jaxmars.sim.lanes import Pace
 from jaxmars.tasks.calibrate import fit_poisson_book
 from jaxmars.tasks.sequence_files import check_target, recorded_of, write_sequences
-from jaxmars.tasks.sequences import (
-    SPARE,
-    Maker,
-    Sequence,
-    generate_sequences,
-    model_maker,
-    overlaps,
-    poisson_maker,
-    start_rows,
-)
+from jaxmars.tasks.sequence_makers import MODEL_SPARE, Maker, model_maker, poisson_maker
+from jaxmars.tasks.sequences import Sequence, generate_sequences, overlaps, start_rows
 from jaxmars.tokens.domain import departures, domain_from_json, start_domain
 
 BASELINE = "poisson_book"
+SEGMENT = 256  # events per compiled call of the baseline
 BASELINE_COND = 512  # messages; it reads none of them
 NOT_KEPT = ("out", "lobster", "model")  # flags that provenance names in its own way
 
@@ -69,11 +62,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     who.add_argument("--model", type=path, metavar="DIR", help="folder of an order model")
     who.add_argument("--baseline", action="store_true", help="Poisson rates from the same day")
     add("--calibrate-until", help="of the baseline (default: --from)", **clock)
-    add("--name", help=f"folder of the results (default: that of the model, or {BASELINE})")
+    add("--name", help=f"of the results (default: that of the model's folder, or {BASELINE})")
     add("--out", type=path, required=True, metavar="FOLDER", help="folder to write to")
     add("--seed", type=natural, default=0, help="of all draws (default: %(default)s)")
     add("--temperature", type=above_zero, default=1.0, help="of the model (default: %(default)s)")
-    add("--growth", type=positive, help="orders between context anchors (default: fitting)")
+    add("--growth", type=positive, help="orders between context anchors, per compiled call")
     add("--lanes", type=positive, default=16, help="side by side per device (default: %(default)s)")
     add("--slots", type=positive, default=512, help="of a side of the book (default: %(default)s)")
     return parser.parse_args(argv)
@@ -88,7 +81,7 @@ def make(args: argparse.Namespace) -> None:
     """Day, maker, sequences, files."""
     check(args)
     recorded = recorded_of(args.lobster[0])
-    name = args.name or (BASELINE if args.baseline else args.model.resolve().name)
+    name = args.name or (BASELINE if args.baseline else model_name(args.model.resolve()))
     target = check_target(args.out, name, recorded.stock)
     message, book = args.lobster
     data = read_lobster(message, book, args.tick)
@@ -144,12 +137,17 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--calibrate-until is after --from, expected rates from the hours before")
 
 
+def model_name(folder: pathlib.Path) -> str:
+    """That of its folder, or of the training run around it."""
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
 def baseline(args: argparse.Namespace, data: LobsterData) -> tuple[Maker, dict[str, Any]]:
     """The parametric baseline, and what made it."""
     until = args.calibrate_until or args.begin
     params = fit_poisson_book(flow_until(lobster_flow(data), *until))
-    segment = min(args.growth or budget(args), budget(args))
-    return poisson_maker(params, segment), environment() | {
+    maker = poisson_maker(params, args.growth or SEGMENT)
+    return maker, environment() | {
         "seed": args.seed,
         "rates": rates_of(params),
         "config": flags_of(args),
@@ -168,17 +166,13 @@ def order_model(
         raise InputError(
             f"--growth is {args.growth}, expected less than {window}, the window of the model"
         )
-    policy = anchored(model.config, args.growth or fitting_growth(budget(args), window))
+    fitting = fitting_growth(math.ceil(MODEL_SPARE * args.messages), window)
+    policy = anchored(model.config, args.growth or fitting)
     for line in domain_notes(model, data, market, args.begin):
         note(line)
     made_by = provenance(args.seed, args.model, flags_of(args) | {"segment": policy.segment})
     maker = model_maker(model, policy, market, args.temperature)
     return maker, made_by | {"window": window, "market": dataclasses.asdict(market)}
-
-
-def budget(args: argparse.Namespace) -> int:
-    """Events of a run."""
-    return math.ceil(SPARE * args.messages)
 
 
 def fitting_growth(events: int, window: int) -> int:

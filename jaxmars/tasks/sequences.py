@@ -22,9 +22,6 @@ import numpy as np
 from jax import lax
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent
-from jaxmars.agents.poisson_book import PoissonBookParams, poisson_book_agent
-from jaxmars.agents.policy import ContextPolicy
 from jaxmars.book import Book, apply_order, book_from_levels, l2_snapshot
 from jaxmars.config import DAY_SECONDS, MarketConfig, SimConfig
 from jaxmars.data.flow import CROWD, Flow, lobster_flow, order_rows
@@ -38,39 +35,15 @@ from jaxmars.data.lobster import (
 from jaxmars.data.lobster_writer import write_lobster
 from jaxmars.data.orderflow import host_time
 from jaxmars.errors import InputError
-from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
-from jaxmars.tasks.forecast import crowd, needed_orders
 from jaxmars.tasks.memory import check_memory
-from jaxmars.tokens.window import History, history_of
-from jaxmars.types import L2, Event, Kind, Order, Params, Status, Time, Trades
+from jaxmars.tasks.sequence_makers import OPENING, Maker, Past
+from jaxmars.types import L2, Event, Kind, Order, Status, Trades
 
-SPARE = 1.25  # events of a run per message wanted: some orders change no recorded level
 MOST_RUNS = 4  # of a sequence, each with twice the events, until it has its messages
-MERGED = 2  # orders that make one row of a model's window, at most on average
 REPLAYED = 256  # orders of one compiled call
 MOST_FILLS = 16  # resting orders one order meets, for its rows; more make one row
 _NAME, _DAY = "X", datetime.date(2000, 1, 1)  # of files that are read at once
-_OPENING = 1  # order that only opens a record
-
-
-class Past(NamedTuple):
-    """What happened before each start. Host arrays with a leading axis `[starts]`."""
-
-    flow: Flow  # [starts, orders], the last ones before it; rows of kind NONE fill up the end
-    open_time: Time  # [starts] int32, of the first order of the day
-    open_price: np.ndarray  # [starts] int32, ticks of the first trade of the day, 0 if not known
-
-
-class Maker(NamedTuple):
-    """Who makes the messages."""
-
-    agent: Agent
-    params: Params
-    segment: int  # events per compiled call
-    window: int  # orders before a start that it can make use of
-    needed: int  # orders that must lie before a start
-    remember: Callable[[Past], Any]  # what it knows of the past, leaves `[starts, …]`
 
 
 class Sequence(NamedTuple):
@@ -81,54 +54,6 @@ class Sequence(NamedTuple):
     real: LobsterData
     gen: LobsterData
     status: int  # bits of Status the generated market raised
-
-
-def model_maker(
-    model: OrderModel, policy: ContextPolicy, market: MarketConfig, temperature: float = 1.0
-) -> Maker:
-    """An order model.
-
-    Args:
-      model: with converters.
-      policy: how much of the past it reads.
-      market: the instrument.
-      temperature: of its softmax.
-
-    Raises:
-      InputError: no converters, or a temperature that is not positive.
-    """
-    if not 0 < temperature < math.inf:
-        raise InputError(f"the temperature is {temperature}, expected a positive number")
-    agent, params = crowd(model, policy, market, temperature)
-    needed, window = needed_orders(model, policy), model.config.num_max_orders
-    build = functools.partial(history_of, params.tables, market, window)
-    remember_all = jax.jit(jax.vmap(build))
-
-    def remember(past: Past) -> History:
-        history = remember_all(*past.flow, past.open_time, past.open_price)
-        rows = int(history.window.count.min())
-        if rows < needed - _OPENING:
-            raise InputError(
-                f"a start has {rows} orders before it (cancels at one price and time count once), "
-                f"expected at least {needed - _OPENING} for this model"
-            )
-        return history
-
-    return Maker(agent, params, policy.segment, MERGED * window + _OPENING, needed, remember)
-
-
-def poisson_maker(params: PoissonBookParams, segment: int = 256) -> Maker:
-    """The parametric baseline; it has no memory.
-
-    Args:
-      params: its rates.
-      segment: events per compiled call.
-    """
-
-    def remember(past: Past) -> None:
-        del past
-
-    return Maker(poisson_book_agent(), params, segment, _OPENING, _OPENING, remember)
 
 
 def start_rows(
@@ -215,7 +140,7 @@ def generate_sequences(
 
     Returns:
       Every start, in order. A generated sequence is shorter than asked for only if its market came
-      to rest, or if even `SPARE * 2 ** (MOST_RUNS - 1)` events per message did not make enough.
+      to rest, or if even `maker.spare * 2 ** (MOST_RUNS - 1)` events per message made too few.
 
     Raises:
       InputError: other levels than those of the record, too few slots, orders or memory, or a
@@ -228,7 +153,7 @@ def generate_sequences(
             f"expected the {levels} levels of the record and at least {2 * levels} slots"
         )
     starts = starts_of(data, rows, maker, cfg.market)
-    waiting, budget = np.arange(len(rows)), math.ceil(SPARE * num_messages)
+    waiting, budget = np.arange(len(rows)), math.ceil(maker.spare * num_messages)
     made: dict[int, tuple[LobsterData, int]] = {}
     for _ in range(MOST_RUNS):
         run_cfg = SimConfig(cfg.market, maker.segment, cfg.lanes, budget)
@@ -248,10 +173,10 @@ def starts_of(data: LobsterData, rows: np.ndarray, maker: Maker, market: MarketC
     what the maker remembers."""
     flow = lobster_flow(data)
     done = np.searchsorted(order_rows(data), rows, "right")  # orders before each start
-    if done.min() < max(maker.needed, _OPENING):
+    if done.min() < max(maker.needed, OPENING):
         raise InputError(
             f"a start has {done.min()} orders before it, expected at least "
-            f"{max(maker.needed, _OPENING)}"
+            f"{max(maker.needed, OPENING)}"
         )
     book = jax.jit(jax.vmap(lambda l2: book_from_levels(l2, market.slots, jnp.int32(CROWD))))
     l2 = host_l2(np.asarray(data.l2.price)[rows], np.asarray(data.l2.size)[rows])

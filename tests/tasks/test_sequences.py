@@ -50,13 +50,11 @@ from jaxmars.sim.reference_market import reference_market
 from jaxmars.tasks import sequences
 from jaxmars.tasks.calibrate import fit_poisson_book
 from jaxmars.tasks.forecast import start_history
+from jaxmars.tasks.sequence_makers import Maker, model_maker, poisson_maker
 from jaxmars.tasks.sequences import (
-    Maker,
     Sequence,
     generate_sequences,
-    model_maker,
     overlaps,
-    poisson_maker,
     start_rows,
     starts_of,
     take_rows,
@@ -106,7 +104,7 @@ def make(day: LobsterData, rows: np.ndarray) -> Make:
 
 @pytest.fixture(scope="module")
 def trajectories(make: Make, baseline: Maker) -> list[Finished]:
-    """What the baseline does in twice as many events as the sequences need."""
+    """What the baseline does in as many events as its first run has."""
     kept: list[Finished] = []
     run = sequences.run_lanes
 
@@ -276,14 +274,14 @@ def test_short_sequences_run_again_for_longer_until_they_are_whole(
 
     def fake(seed: int, numbers: np.ndarray, *_: Any, cfg: SimConfig, **__: Any) -> list[Finished]:
         runs.append((numbers.tolist(), cfg.max_events))
-        room = {0: cfg.max_events, 1: cfg.max_events * 3 // 5, 2: 20}
+        room = {0: cfg.max_events, 1: cfg.max_events * 3 // 10, 2: 20}
         cut = lambda t: jax.tree.map(lambda x: x[: room[t.number]], t.events)
         whole = [trajectories[i] for i in numbers]
         return [t._replace(events=cut(t), steps=cfg.max_events) for t in whole]
 
     monkeypatch.setattr(sequences, "run_lanes", fake)
     found = make(baseline)
-    assert runs == [([0, 1, 2], 50), ([1, 2], 100), ([2], 200), ([2], 400)]
+    assert runs == [([0, 1, 2], 100), ([1, 2], 200), ([2], 400), ([2], 800)]
     assert [len(x.gen.sec) == MESSAGES for x in found] == [True, True, False]
     for one, other in zip(found[:2], made, strict=False):
         assert same(one.gen, other.gen) and one.status == 0
