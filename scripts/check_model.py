@@ -80,9 +80,7 @@ def run(args: argparse.Namespace, model: OrderModel) -> Compared:
         watch = lambda pace, name=name: show_bar(pace.finished, pace.wanted, f"{name:10}")
         runs[name] = run_world(world, args.seed, watch)
     progress = lambda done, wanted, text: show_bar(done, wanted, f"{text:40.40}")
-    return compare_markets(
-        runs["model"], runs["generator"], worlds["generator"], seed=args.seed, progress=progress
-    )
+    return compare_markets(runs, worlds, seed=args.seed, progress=progress)
 
 
 def report(args: argparse.Namespace, compared: Compared, found: list[Verdict]) -> str:

@@ -47,9 +47,8 @@ class Verdict(NamedTuple):
 
 
 def compare_markets(
-    model: list[Finished],
-    generator: list[Finished],
-    world: World,
+    runs: dict[str, list[Finished]],
+    worlds: dict[str, World],
     *,
     seed: int,
     progress: Callable[[int, int, str], object] = lambda done, wanted, text: None,
@@ -57,28 +56,27 @@ def compare_markets(
     """Compares the trajectories of a model with those of its generator.
 
     Args:
-      model: trajectories.
-      generator: trajectories from the same starts.
-      world: either's; only its starts and its instrument are read.
+      runs: trajectories of "model" and of "generator", from the same moments.
+      worlds: where they began.
       seed: of nulls, resamples, splits and networks.
       progress: told of every step of LOB-Bench.
 
     Raises:
       InputError: fewer than two groups of windows, or too little for LOB-Bench.
     """
-    lot = world.cfg.market.lot_size
     samples = {
-        name: sample_of(runs, world.begins, lot)
-        for name, runs in (("model", model), ("generator", generator))
+        name: sample_of(runs[name], world.begins, world.cfg.market.lot_size)
+        for name, world in worlds.items()
     }
     found = {name: compute_statistics(sample) for name, sample in samples.items()}
-    real, generated = (sequences_of(runs, world) for runs in (generator, model))
+    sequences = {name: sequences_of(runs[name], world) for name, world in worlds.items()}
+    bench = lob_bench(sequences["generator"], sequences["model"], seed=seed, progress=progress)
     return Compared(
         battery=comparison_table(found["model"], found["generator"]),
         facts={n: stylized_facts(s.minutes, seed=seed).verdicts() for n, s in samples.items()},
-        bench=lob_bench(real, generated, seed=seed, progress=progress),
+        bench=bench,
         windows={name: len(sample.flow) for name, sample in samples.items()},
-        status={"model": status_counts(model), "generator": status_counts(generator)},
+        status={name: status_counts(finished) for name, finished in runs.items()},
     )
 
 

@@ -1,13 +1,16 @@
 """The reference market and that of an order model, to go on from the same warm moments."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxmars.agents.base import Agent
 from jaxmars.agents.policy import anchored
 from jaxmars.agents.reference import ReferenceParams
+from jaxmars.book import with_slots
 from jaxmars.config import SimConfig
 from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
@@ -18,6 +21,8 @@ from jaxmars.types import Params
 
 SEGMENT = 512  # events per compiled call of the reference market
 MAX_EVENTS = 65_536  # of one trajectory; eight times the mean activity for 26 minutes
+
+MODEL_SLOTS = 512  # orders a side of a model's book can hold: it may leave more than its generator
 
 
 class World(NamedTuple):
@@ -67,13 +72,15 @@ def model_world(warm: Warm, model: OrderModel, *, seconds: int, others: int, lan
     Raises:
       InputError: no converters, or too few orders before a start.
     """
-    market = reference_market()
+    market = dataclasses.replace(reference_market(), slots=MODEL_SLOTS)
     policy = anchored(model.config, model.config.num_max_orders // 2)
     agent, params = crowd(model, policy, market, 1.0)
+    starts = model_start(warm, model, market, needed_orders(model, policy), seconds, others)
+    wider = jax.jit(jax.vmap(lambda book: with_slots(book, MODEL_SLOTS)))
     return World(
         agent=agent,
         params=params,
-        starts=model_start(warm, model, market, needed_orders(model, policy), seconds, others),
+        starts=starts._replace(book=wider(starts.book)),
         start_mid=warm.mid,
         begins=int(warm.sec[0]),
         cfg=SimConfig(market=market, segment=policy.segment, lanes=lanes, max_events=MAX_EVENTS),

@@ -21,7 +21,7 @@ from jaxmars.tasks.verify_starts import (
     start_histories,
     warm_starts,
 )
-from jaxmars.tasks.verify_worlds import generator_world
+from jaxmars.tasks.verify_worlds import MODEL_SLOTS, generator_world, model_world
 from jaxmars.types import Kind
 
 SEED, STARTS, WARM_SECONDS = 3, 2, 60
@@ -93,6 +93,12 @@ def test_histories_do_not_see_the_padding(warm: Warm) -> None:
         jax.device_get(start_histories(x, model, reference_market())) for x in (warm, other)
     )
     assert (found.window.count == model.config.num_max_orders).all()
+    world = model_world(warm, model, seconds=30, others=1, lanes=1)
+    history, trader = world.starts.memories
+    assert trader is None
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, jax.device_get(history), found)))
+    assert world.starts.book.size.shape == (STARTS, 2, MODEL_SLOTS)
+    np.testing.assert_array_equal(world.starts.book.size.sum((1, 2)), warm.book.size.sum((1, 2)))
     last = np.argmax(padding, 1) - 1
     np.testing.assert_array_equal(
         found.features.time.sec, warm.flow.event.time.sec[np.arange(STARTS), last]
