@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"\ncheck_model: {error}", file=sys.stderr)
         return 2
-    found = model_verdicts(compared, model.manifest.get(LIKELIHOOD))
+    found = model_verdicts(compared, model.manifest.get(LIKELIHOOD, {}))
     text = report(args, compared, found)
     numbers = {
         "verdicts": [verdict._asdict() for verdict in found],

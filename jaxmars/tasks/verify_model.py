@@ -4,7 +4,7 @@ Both go on from the same warm moments. They are compared by the battery of `veri
 by LOB-Bench, whose noise floor here is the generator against itself with other seeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -98,12 +98,15 @@ def status_counts(runs: list[Finished]) -> dict[str, int]:
     return {str(b.name): int((bits & b != 0).sum()) for b in Status if (bits & b != 0).any()}
 
 
-def model_verdicts(compared: Compared, likelihood: dict[str, float] | None) -> list[Verdict]:
+def model_verdicts(
+    compared: Compared, likelihood: Mapping[str, Mapping[str, float]]
+) -> list[Verdict]:
     """The rules of the realism spec 2.3.
 
     Args:
       compared: the model and its generator.
-      likelihood: what the manifest of the model says of its loss; None if it says nothing.
+      likelihood: what the manifest of the model says of its loss, by kind of session; empty if it
+        says nothing.
     """
     bench, battery = compared.bench, compared.battery
     good, all_of = int(np.count_nonzero(battery["passes"])), len(battery)
@@ -125,7 +128,7 @@ def model_verdicts(compared: Compared, likelihood: dict[str, float] | None) -> l
     gap, own = bench.impact.score.value, float(np.mean(bench.floor_impact))
     text = f"{gap:.2f} ticks (own {own:.2f})"
     found.append(Verdict("response curves, mean difference over six events", text, None))
-    if likelihood is not None:
-        text = f"{likelihood['loss_nats']:.3f} (generator's own {likelihood['generator_nats']:.3f})"
-        found.append(Verdict("loss on unseen sessions, nats per order", text, None))
+    for kind, loss in likelihood.items():
+        text = f"{loss['loss_nats']:.3f} (generator's own {loss['generator_nats']:.3f})"
+        found.append(Verdict(f"loss on unseen {kind} sessions, nats per order", text, None))
     return found

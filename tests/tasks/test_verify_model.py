@@ -50,13 +50,13 @@ def compared(distance: float, auc: float) -> Compared:
 
 
 def test_rules() -> None:
-    near = model_verdicts(compared(0.1 + ABOVE_FLOOR - 1e-6, 0.64), None)
+    near = model_verdicts(compared(0.1 + ABOVE_FLOOR - 1e-6, 0.64), {})
     rules = [v for v in near if v.passes is not None]
     assert len(rules) == 7 and all(v.passes for v in rules)
     said = {v.rule: v.found for v in near}
     assert said["battery within tolerance of the generator"] == "2 of 3"
     assert said["facts as expected, model"] == "1 of 3"
     assert said["AUC below 0.65"] == "0.640 (own 0.500)"
-    far = model_verdicts(compared(0.2, 0.66), {"loss_nats": 8.3, "generator_nats": 8.1})
+    far = model_verdicts(compared(0.2, 0.66), {"plain": {"loss_nats": 8.3, "generator_nats": 8.1}})
     assert [v.passes for v in far if v.passes is not None] == [False] * 7
     assert far[-1].found == "8.300 (generator's own 8.100)"
