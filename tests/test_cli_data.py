@@ -267,5 +267,5 @@ def test_a_recorded_day(real_data: pathlib.Path, world: pathlib.Path) -> None:
     assert [x.split for x in manifest.shards] == ["train", "validation"]
     assert manifest.shards[0].tick_size == 0.01
     assert 600 < sum(x.rows for x in manifest.shards) < 999
-    window = next(Dataset("data", "train", 32).windows(4, 0))
+    window = next(Dataset("data", "train", 32).windows(4, 0)).rows
     assert ((window[:, :, 0] >= 0) & (window[:, :, 0] < MODEL.vocab)).all()
