@@ -2,8 +2,8 @@
 
 The folder holds `config.json` (what the run is), `checkpoints/`, `metrics.jsonl`, `tensorboard/`
 and `model/`, the weights of the newest checkpoint. A run that was stopped, by whatever, is started
-again with the same call; its losses are those it would have had, on the same devices to the last bit
-or nearly so (a program compiled anew may round one order's loss differently).
+again with the same call; its losses are those it would have had, on the same devices to the last
+bit or nearly so (a program compiled anew may round one order's loss differently).
 """
 
 import dataclasses
