@@ -52,7 +52,7 @@ validation_windows = 8
 seed = 3
 """
 STEPS, SAVED, KILLED = 12, 4, 7
-ROUNDING = 1e-6
+ROUNDING = 1e-5
 KILL = """
 import os, pathlib, signal, sys
 from jaxmars.tasks.train_recipe import read_run
@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     train(run_of(world, out), lambda line: True)
     check_same(out, whole)
     one, other = (OrderModel.from_pretrained(x / "model").params for x in (out, whole))
-    near = lambda x, y: np.allclose(x, y, rtol=100 * ROUNDING, atol=ROUNDING)
+    near = lambda x, y: np.allclose(x, y, rtol=ROUNDING, atol=10 * ROUNDING)
     assert all(jax.tree.leaves(jax.tree.map(near, one, other)))
 
 
