@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> None:
 
     job = read_run(args.config, args.out, environment())
     announce(job)
+    title = f"{model_text(job)}, {job.source.text}"
     with stop_softly() as stopped:
         try:
             model = train(job, lambda line: show(line) and not stopped)
         except TrainingError as error:
+            write_losses(args.out, title)
             raise InputError(str(error)) from None
-        finally:
-            if (args.out / "metrics.jsonl").exists():
-                write_losses(args.out, f"{model_text(job)}, {job.source.text}")
+    write_losses(args.out, title)
     done = model.manifest["steps_done"]
     if done < job.cfg.steps:
         print(f"stopped at step {done}; the same command goes on from there", file=sys.stderr)

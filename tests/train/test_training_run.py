@@ -190,6 +190,20 @@ def test_another_configuration_is_refused(world: pathlib.Path, whole: pathlib.Pa
         train(other, lambda line: True)
 
 
+def test_a_refused_command_leaves_the_run_alone(
+    world: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its table and picture too."""
+    out = tmp_path / "mine"
+    train(run_of(world, out), lambda line: line.progress.step < SAVED)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = world / "other.toml"
+    other.write_text(CONFIG.replace("seed = 3", "seed = 4"))
+    assert main(["train", "--config", str(other), "--out", str(out)]) == 2
+    assert "seed 3, not 4" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_other_data_are_refused(
     world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
