@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "config",
         "convert",
         "data",
+        "devices",
         "errors",
         "files",
         "models",

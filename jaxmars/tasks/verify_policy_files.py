@@ -1,0 +1,246 @@
+"""The report of distances from exact on disk, and samples that a killed run goes on from."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxmars.files import to_json, write_atomically, write_together
+from jaxmars.tasks.verify_files import plain
+from jaxmars.tasks.verify_policy import ATTRIBUTES
+from jaxmars.tasks.verify_policy_statistics import (
+    LEVEL,
+    POWER,
+    START,
+    STATISTICS,
+    TRAJECTORY,
+    Variant,
+    trajectory_row,
+)
+from jaxmars.tasks.verify_statistics import markdown_table
+
+TABLE, NUMBERS, FIGURE = "policy.md", "policy.json", "policy.png"
+LENGTHS, ANCHORED, TESTS = "policy_lengths.csv", "policy_anchored.csv", "policy_tests.csv"
+FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, TESTS)
+SAMPLES = "samples"  # folder of unfinished and finished samples
+DIGEST = 12  # hex digits of an identity in a file name
+
+PANEL_INCHES = (6.6, 4.8)
+DOTS_PER_INCH = 140
+INK, QUIET, BAND, MARK = "#1f5fa8", "#adb5bd", "#e9ecef", "#c4501b"
+ATTRIBUTE_COLOURS = ("#0b7285", "#5f3dc4", "#2b8a3e", "#e67700")
+STATISTIC_COLOURS = ("#1f5fa8", "#0b7285", "#5f3dc4", "#2b8a3e", "#e67700", "#c2255c")
+STATISTIC_MARKERS = ("o", "s", "^", "D", "v", "P")
+CLEAR = 1.96  # standard errors of a 95 % interval
+ROW_SPREAD = 0.66  # of the height of a row that its statistics fill
+TEXT_NOTE = 7.5
+LEAST_SHOWN = 1e-6  # nats; floors the logarithmic axis
+
+
+class Report(NamedTuple):
+    """Everything that was found."""
+
+    title: str
+    notes: list[str]
+    window: int  # orders
+    lengths: pd.DataFrame  # distance_table of the readers of the last n orders
+    anchored: pd.DataFrame  # anchored_table
+    tests: pd.DataFrame | None  # compare_samples, None if no trajectories were run
+
+
+def resumed_sample(
+    folder: pathlib.Path,
+    variant: Variant,
+    start_of: np.ndarray,
+    start_mid: np.ndarray,
+    watch: Callable[[int, int], object] = lambda done, wanted: None,
+) -> pd.DataFrame:
+    """A variant's trajectories in numbers; those already in its file are not run again.
+
+    Args:
+      folder: of the files; a variant of another identity has another file.
+      variant: what to run.
+      start_of: `[trajectories]` which start each begins from.
+      start_mid: `[starts]` mids, ticks.
+      watch: called after every trajectory with what is done and wanted.
+
+    Returns:
+      Rows of `trajectory_row`, by number.
+    """
+    about = json.dumps({"name": variant.name, **variant.identity}, sort_keys=True)
+    digest = hashlib.sha256(about.encode()).hexdigest()[:DIGEST]
+    plain_name = "".join(x if x.isalnum() else "-" for x in variant.name)
+    path = folder / f"{plain_name}-{digest}.parquet"
+    table = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+    rows = table.to_dict("records")
+    known = {int(row[TRAJECTORY]) for row in rows}
+    missing = [number for number in range(len(start_of)) if number not in known]
+    for finished in variant.run(np.array(missing, int)) if missing else ():
+        start = int(start_of[finished.number])
+        rows.append(trajectory_row(finished, start, float(start_mid[start])))
+        table = pd.DataFrame(rows)
+        write_atomically(path, lambda part, table=table: table.to_parquet(part))
+        watch(len(rows), len(start_of))
+    table = pd.DataFrame(table[table[TRAJECTORY] < len(start_of)])
+    table = table.astype({TRAJECTORY: int, START: int})
+    return table.sort_values(by=TRAJECTORY, ignore_index=True)
+
+
+def markdown(report: Report) -> str:
+    """The report for people."""
+    lines = [f"# {report.title}", "", *[f"* {note}" for note in report.notes], ""]
+    parts = [
+        "\n".join(lines),
+        "## Reading only the last n orders\n\nKL(whole window || last n orders) of the next order "
+        "over all joint tokens, nats per order, with its standard error between starts; total "
+        "variation; nats lost on the order that really came; KL of each attribute's marginal.\n",
+        markdown_table(_with_errors(report.lengths)),
+        f"## anchored(C)\n\nReads {report.window} - C + 1 to {report.window} orders, each number "
+        "as often; means of the table above, interpolated linearly between its lengths.\n",
+        markdown_table(_with_errors(report.anchored)),
+    ]
+    if report.tests is not None:
+        parts += [
+            "## Trajectories\n\nEach variant beside the first one, from the same starts with "
+            "other seeds. Difference of means, its standard error, and the smallest shift found "
+            f"with {POWER:.0%} probability, in standard deviations of the first; distance of "
+            "Kolmogorov and Smirnov, permutation p-value, corrected over a variant's statistics "
+            f"(Holm); differs: corrected p below {LEVEL}.\n",
+            markdown_table(_with_errors(report.tests)).replace("**no**", "no"),
+        ]
+    return "\n".join(parts)
+
+
+def _with_errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text with few significant digits, errors beside what they belong to."""
+    shown = {}
+    for name, column in table.items():
+        error = f"{name}_error"
+        if str(name).endswith("_error"):
+            continue
+        if column.dtype.kind != "f":
+            shown[name] = column
+        elif error in table:
+            pairs = zip(column, table[error], strict=True)
+            shown[name] = [f"{value:.3g} ± {spread:.1g}" for value, spread in pairs]
+        else:
+            shown[name] = [f"{value:.3g}" for value in column]
+    return pd.DataFrame(shown)
+
+
+def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> None:
+    """Writes the report, its numbers, tables and figure: all of them or none."""
+    numbers = {
+        "title": report.title,
+        "notes": report.notes,
+        "window": report.window,
+        "lengths": report.lengths,
+        "anchored": report.anchored,
+        "tests": report.tests,
+    }
+    text, facts = markdown(report), to_json(plain(numbers) | made_by)
+    table = lambda frame: lambda path: frame.to_csv(path, index=False)
+    writers: dict[str, Callable[[pathlib.Path], object]] = {
+        FIGURE: lambda path: draw(path, report),
+        TABLE: lambda path: path.write_text(text, encoding="utf-8"),
+        NUMBERS: lambda path: path.write_text(facts, encoding="utf-8"),
+        LENGTHS: table(report.lengths),
+        ANCHORED: table(report.anchored),
+    }
+    if report.tests is not None:
+        writers[TESTS] = table(report.tests)
+    write_together(out, writers)
+
+
+def draw(path: pathlib.Path, report: Report) -> None:
+    """KL against the number of orders read; differences of trajectories beside it, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    panels = 1 if report.tests is None else 2
+    width, height = PANEL_INCHES
+    figure, grid = plt.subplots(
+        1, panels, figsize=(panels * width, height), layout="constrained", squeeze=False
+    )
+    _draw_lengths(grid[0, 0], report)
+    if report.tests is not None:
+        _draw_tests(grid[0, 1], report.tests)
+    for axes in grid[0]:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(report.title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+    plt.close(figure)
+
+
+def _draw_lengths(axes: Any, report: Report) -> None:
+    """KL of the next order against orders read, and the mean of every anchored policy."""
+    shown = report.lengths.query("orders < @report.window")
+    orders = shown["orders"].to_numpy()
+    floored = lambda x: np.maximum(np.asarray(x, float), LEAST_SHOWN)
+    for name, colour in zip(ATTRIBUTES, ATTRIBUTE_COLOURS, strict=True):
+        axes.plot(orders, floored(shown[f"kl_{name}"]), color=colour, lw=0.9, label=f"{name} alone")
+    kl, error = shown["kl"].to_numpy(), np.nan_to_num(shown["kl_error"].to_numpy())
+    axes.fill_between(
+        orders, floored(kl - CLEAR * error), kl + CLEAR * error, color=INK, alpha=0.18, lw=0
+    )
+    axes.plot(orders, floored(kl), "o-", color=INK, ms=4, lw=1.8, label="next order, last n read")
+    for row in report.anchored.to_dict("records"):
+        ends = [row["least_read"], report.window]
+        axes.plot(ends, [row["kl"]] * 2, color=MARK, lw=1.4, solid_capstyle="butt")
+        axes.annotate(
+            f"C = {row['growth']} ",
+            (ends[0], row["kl"]),
+            fontsize=TEXT_NOTE,
+            color=MARK,
+            ha="right",
+            va="center",
+        )
+    axes.plot([], [], color=MARK, lw=1.4, label="anchored(C): mean over the orders it reads")
+    axes.set(xscale="log", yscale="log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(f"orders read, of a window of {report.window}")
+    axes.set_ylabel("KL from reading the whole window, nats per order")
+    axes.grid(color=BAND, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=TEXT_NOTE + 0.5, frameon=False, loc="lower left")
+
+
+def _draw_tests(axes: Any, tests: pd.DataFrame) -> None:
+    """Differences of means with 95 % intervals, and the shifts that would have been found."""
+    names = list(dict.fromkeys(tests["variant"]))
+    offsets = np.linspace(-ROW_SPREAD / 2, ROW_SPREAD / 2, len(STATISTICS))
+    thickness = ROW_SPREAD / (len(STATISTICS) - 1)
+    styles = zip(STATISTICS, offsets, STATISTIC_COLOURS, STATISTIC_MARKERS, strict=True)
+    for statistic, offset, colour, marker in styles:
+        own = tests[tests["statistic"] == statistic].set_index("variant").loc[names]
+        height = np.arange(len(names)) + offset
+        found = np.minimum(own["detectable"].to_numpy(), np.abs(tests["difference"]).max() + 1)
+        axes.barh(height, 2 * found, left=-found, height=thickness, color=BAND, lw=0)
+        axes.errorbar(
+            own["difference"], height, xerr=CLEAR * own["difference_error"], fmt="none",
+            ecolor=colour, elinewidth=0.9,
+        )  # fmt: skip
+        for differs in (False, True):
+            part = own["differs"].to_numpy() == differs
+            axes.scatter(
+                own["difference"][part], height[part], marker=marker, s=26, zorder=3,
+                facecolor=colour if differs else "white", edgecolor=colour, lw=1.1,
+            )  # fmt: skip
+        label = statistic.replace("_", " ")
+        axes.plot([], [], marker=marker, color=colour, mfc="white", ls="", ms=5, label=label)
+    axes.barh([0], [0], color=BAND, label=f"not found with {POWER:.0%} power")
+    axes.plot([], [], "o", color="black", ms=5, label="differs (Holm, 5 %)")
+    axes.axvline(0, color=QUIET, lw=0.8, zorder=1)
+    axes.set_yticks(np.arange(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel("difference of means, standard deviations of exact")
+    axes.legend(
+        fontsize=TEXT_NOTE, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
