@@ -1,13 +1,13 @@
 """How far anchored contexts are from exact ones: per order, and in trajectories.
 
-Per order: KL of the next order between reading the whole window and the last n orders, on the
-recorded orders before the built-in starts, and its mean for `anchored(C)`. Trajectories: the same
-starts run under both, a few numbers of each compared by two-sample tests whose power is simulated.
+Per order: KL of the next order between reading the whole window and the last n orders, on sessions
+of the reference market, and its mean for `anchored(C)`. Trajectories: the built-in starts run under
+both, a few numbers of each compared by two-sample tests whose power is simulated.
 Two controls go with them: exact against itself with another seed, and a model at a temperature
 that must be found to differ. Samples are kept in OUT/samples, so a run that was stopped goes on.
 
     python scripts/check_policy.py weights/default --out out/check_policy
-    python scripts/check_policy.py weights/default --random xl --starts 4 --positions 1
+    python scripts/check_policy.py weights/default --random xl --sessions 4 --positions 1
 
 `--random SIZE` puts a model with random weights, the bins of the given folder and no trajectories
 in the place of the given one. Writes policy.md, policy.json, policy.png and the tables as CSV.
@@ -35,6 +35,7 @@ from jaxmars.files import check_out
 from jaxmars.models import OrderModel
 from jaxmars.provenance import provenance
 from jaxmars.sim.reference_market import reference_market
+from jaxmars.sim.reference_sessions import plain_session
 from jaxmars.tasks.forecast import mid_at
 from jaxmars.tasks.verify_policy import (
     anchored_table,
@@ -59,12 +60,14 @@ from jaxmars.tasks.verify_policy_statistics import (
     policy_variant,
     start_states,
 )
+from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
-BUILT_IN_STARTS = 16
 TEMPERATURE = 1.3  # of the control that must be found to differ
 EXACT_SEGMENT = 16  # steps between refills of lanes; no influence on results
 SLOTS = 512  # orders a side of the book can hold
+SESSION_SEED = 99  # of recorded sessions; those of training and evaluation have others
+ROUNDS = 3  # of about a thousand orders per session after its warm-up
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,11 +76,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", type=pathlib.Path, help="model folder")
     parser.add_argument("--random", choices=sorted(SIZES), help="random model of this size instead")
-    parser.add_argument("--starts", type=positive, default=BUILT_IN_STARTS, help="default 16")
-    parser.add_argument("--positions", type=positive, default=16, help="per start, default 16")
+    parser.add_argument("--sessions", type=positive, default=64, help="recorded, default 64")
+    parser.add_argument("--positions", type=positive, default=4, help="per session, default 4")
+    parser.add_argument("--starts", type=positive, default=16, help="of trajectories, default 16")
     parser.add_argument("--trajectories", type=natural, default=64, help="default 64; 0 for none")
-    parser.add_argument("--seconds", type=positive, default=30, help="horizon, default 30")
-    parser.add_argument("--lanes", type=positive, default=8, help="per device, default 8")
+    parser.add_argument("--seconds", type=positive, default=20, help="horizon, default 20")
+    parser.add_argument("--lanes", type=positive, default=4, help="per device, default 4")
     parser.add_argument("--seed", type=natural, default=0, help="default 0")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/check_policy"))
     args = parser.parse_args(argv)
@@ -101,21 +105,20 @@ def measure(args: argparse.Namespace) -> Report:
     if given.converters is None:
         raise InputError(f"{args.model} holds no converters, expected converters.json")
     model = given if args.random is None else random_model(args, given)
-    starts = [load_start(default_starts(), number) for number in range(args.starts)]
     window = model.config.num_max_orders
-    market = reference_market()
-    tables = given.converters.tables()
-    contexts = contexts_of(starts, tables, market, window, args.positions)
+    plan = ReferencePlan(args.sessions, ROUNDS, plain_session)
+    flows = reference_flows(SESSION_SEED, args.seed, reference_market(), given.converters, plan)
+    contexts = contexts_of([flow.rows for flow in flows], window, args.positions)
     readers = {n: last_orders_reader(model, n) for n in grid_lengths(window)}
     watch = lambda done, wanted: show_bar(done, wanted, f"{'distances per order':34}")
     found = compare_readers(contexts, readers, model.config.slot_shape, watch)
     notes = [
-        f"{len(contexts.came)} contexts of {window} orders, {args.positions} before each of "
-        f"{args.starts} starts of the reference market; {model.num_params:,} parameters",
+        f"{len(contexts.came)} contexts of {window} orders, {args.positions} of each of "
+        f"{args.sessions} sessions of the reference market; {model.num_params:,} parameters",
     ]
     tests = None
     if args.trajectories and args.random is None:
-        tests = compare_trajectories(args, model, starts)
+        tests = compare_trajectories(args, model)
         notes.append(
             f"{args.trajectories} trajectories of {args.seconds} seconds per variant, "
             f"{args.starts} starts in turn"
@@ -125,8 +128,8 @@ def measure(args: argparse.Namespace) -> Report:
         title=f"How far from exact: {title}",
         notes=notes,
         window=window,
-        lengths=distance_table(found, contexts.start, "orders"),
-        anchored=anchored_table(found, contexts.start, window),
+        lengths=distance_table(found, contexts.flow, "orders"),
+        anchored=anchored_table(found, contexts.flow, window),
         tests=tests,
     )
 
@@ -143,10 +146,9 @@ def random_model(args: argparse.Namespace, given: OrderModel) -> OrderModel:
     return dataclasses.replace(model, converters=given.converters)
 
 
-def compare_trajectories(
-    args: argparse.Namespace, model: OrderModel, starts: list[StartPoint]
-) -> pd.DataFrame:
+def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.DataFrame:
     """Tests of every variant beside exact; samples are kept."""
+    starts = [load_start(default_starts(), number) for number in range(args.starts)]
     market = dataclasses.replace(reference_market(), slots=SLOTS)
     cfg = SimConfig(market=market, lanes=args.lanes)
     start_mid = np.array([mid_at(start) for start in starts])

@@ -13,21 +13,15 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from flax import nnx
-from jax import lax
 from scipy.special import logsumexp, rel_entr
 
 from jaxmars import devices
-from jaxmars.config import MarketConfig
-from jaxmars.data.start import StartPoint
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
-from jaxmars.tokens.bins import TokenTables
-from jaxmars.tokens.order import ORDER_INDEX, advance, init_features
-from jaxmars.tokens.window import final_rows
+from jaxmars.tokens.order import ORDER_INDEX
 from jaxmars.types import Params
 
 ATTRIBUTES = ("type", "price", "volume", "interval")
@@ -46,7 +40,7 @@ class Contexts(NamedTuple):
 
     rows: np.ndarray  # [contexts, window, 15] int32, oldest first
     came: np.ndarray  # [contexts] int32, joint token of the order that came next
-    start: np.ndarray  # [contexts] int32, which recorded flow it is from
+    flow: np.ndarray  # [contexts] int32, which recorded flow it is from
 
 
 class Distances(NamedTuple):
@@ -66,58 +60,29 @@ class Mean(NamedTuple):
     error: np.ndarray  # [...] standard error between flows; nan with fewer than two
 
 
-def contexts_of(
-    starts: Sequence[StartPoint],
-    tables: TokenTables,
-    market: MarketConfig,
-    window: int,
-    per_start: int,
-) -> Contexts:
-    """Windows of the recorded orders before each start, at even distances up to its last order.
+def contexts_of(flows: Sequence[np.ndarray], window: int, per_flow: int) -> Contexts:
+    """Windows of recorded orders, at even distances from the first that is full to the last.
 
     Args:
-      starts: recorded flows, as long as each other.
-      tables: bins of the model.
-      market: the instrument.
+      flows: consecutive rows `[orders, 15]` int32 of each recorded flow.
       window: W, orders of a context.
-      per_start: contexts of each flow.
+      per_flow: contexts of each flow.
 
     Raises:
       InputError: a flow that is too short for as many different contexts.
     """
     rows, came, of = [], [], []
-    for number, start in enumerate(starts):
-        made, final = _rows_of(tables, market, start.flow, start.open_time, start.open_price)
-        text = np.asarray(made)[np.asarray(final)]
-        if len(text) < window + per_start:
+    for number, flow in enumerate(flows):
+        if len(flow) < window + per_flow:
             raise InputError(
-                f"start {number} has {len(text)} orders before it (cancels at one price and time "
-                f"count once), expected at least {window + per_start} for {per_start} contexts of "
-                f"{window}"
+                f"flow {number} has {len(flow)} orders, expected at least {window + per_flow} for "
+                f"{per_flow} contexts of {window}"
             )
-        for end in np.linspace(window, len(text) - 1, per_start).round().astype(int):
-            rows.append(text[end - window : end])
-            came.append(text[end, ORDER_INDEX])
+        for end in np.linspace(window, len(flow) - 1, per_flow).round().astype(int):
+            rows.append(flow[end - window : end])
+            came.append(flow[end, ORDER_INDEX])
             of.append(number)
     return Contexts(np.stack(rows), np.array(came, np.int32), np.array(of, np.int32))
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _rows_of(
-    tables: TokenTables, market: MarketConfig, flow: Any, open_time: Any, open_price: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Rows `[orders - 1, 15]` of a flow that opens before its first record, and which stay."""
-    first, rest = (jax.tree.map(lambda x, cut=cut: x[cut], flow) for cut in (0, np.s_[1:]))
-    state = init_features(flow.l2.price.shape[-1])
-    state, _, _ = advance(tables, market, state, *first)
-    state = state._replace(open_time=open_time, open_price=jnp.asarray(open_price))
-
-    def step(state: Any, item: Any) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-        state, row, action = advance(tables, market, state, *item)
-        return state, (row, action)
-
-    _, (rows, action) = lax.scan(step, state, rest)
-    return rows, final_rows(action)
 
 
 def last_orders_reader(model: OrderModel, orders: int) -> Read:
@@ -250,21 +215,21 @@ def anchored_distances(found: dict[int, Distances], window: int, growth: int) ->
     return Distances(*(np.tensordot(weights, np.stack(column), 1) for column in columns))
 
 
-def mean_over_starts(values: np.ndarray, start: np.ndarray) -> Mean:
+def mean_over_flows(values: np.ndarray, flow: np.ndarray) -> Mean:
     """Mean and standard error of `[contexts, ...]`; contexts of one flow overlap, so the error is
     that between flows."""
-    own = np.stack([values[start == number].mean(0) for number in np.unique(start)])
+    own = np.stack([values[flow == number].mean(0) for number in np.unique(flow)])
     spare = len(own) - 1
     error = own.std(0, ddof=1) / np.sqrt(len(own)) if spare else np.full(own.shape[1:], np.nan)
     return Mean(own.mean(0), np.asarray(error))
 
 
-def distance_table(found: dict[Name, Distances], start: np.ndarray, label: str) -> pd.DataFrame:
+def distance_table(found: dict[Name, Distances], flow: np.ndarray, label: str) -> pd.DataFrame:
     """One row per reader.
 
     Args:
       found: by name.
-      start: `[contexts]` which flow each context is from.
+      flow: `[contexts]` which flow each context is from.
       label: column of the names.
 
     Returns:
@@ -275,21 +240,21 @@ def distance_table(found: dict[Name, Distances], start: np.ndarray, label: str) 
     for name, own in found.items():
         row: dict[str, Any] = {label: name}
         for column in ("kl", "total_variation", "loss_gap"):
-            mean = mean_over_starts(getattr(own, column), start)
+            mean = mean_over_flows(getattr(own, column), flow)
             row |= {column: float(mean.value), f"{column}_error": float(mean.error)}
-        parts = mean_over_starts(own.attribute_kl, start).value
+        parts = mean_over_flows(own.attribute_kl, flow).value
         row |= {f"kl_{name}": float(x) for name, x in zip(ATTRIBUTES, parts, strict=True)}
-        row["entropy"] = float(mean_over_starts(own.entropy, start).value)
+        row["entropy"] = float(mean_over_flows(own.entropy, flow).value)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def anchored_table(found: dict[int, Distances], start: np.ndarray, window: int) -> pd.DataFrame:
+def anchored_table(found: dict[int, Distances], flow: np.ndarray, window: int) -> pd.DataFrame:
     """One row per growth: what the policy reads and costs, and its distances.
 
     Args:
       found: of the readers of the last n orders, by n.
-      start: `[contexts]` which flow each context is from.
+      flow: `[contexts]` which flow each context is from.
       window: W.
 
     Returns:
@@ -298,7 +263,7 @@ def anchored_table(found: dict[int, Distances], start: np.ndarray, window: int) 
     """
     chosen = growths(window)
     own = {growth: anchored_distances(found, window, growth) for growth in chosen}
-    table = distance_table(own, start, "growth").drop(columns="entropy")
+    table = distance_table(own, flow, "growth").drop(columns="entropy")
     table.insert(1, "least_read", [window - growth + 1 for growth in chosen])
     table.insert(2, "tokens_per_order", [1 + (window - c) / c for c in chosen])
     return table

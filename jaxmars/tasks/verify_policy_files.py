@@ -38,7 +38,8 @@ STATISTIC_MARKERS = ("o", "s", "^", "D", "v", "P")
 CLEAR = 1.96  # standard errors of a 95 % interval
 ROW_SPREAD = 0.66  # of the height of a row that its statistics fill
 TEXT_NOTE = 7.5
-LEAST_SHOWN = 1e-6  # nats; floors the logarithmic axis
+LEAST_SHOWN = 1e-7  # nats; floors the logarithmic axis
+LABEL_GAP = 1.08  # of the window, to where labels of policies begin
 
 
 class Report(NamedTuple):
@@ -96,7 +97,7 @@ def markdown(report: Report) -> str:
     parts = [
         "\n".join(lines),
         "## Reading only the last n orders\n\nKL(whole window || last n orders) of the next order "
-        "over all joint tokens, nats per order, with its standard error between starts; total "
+        "over all joint tokens, nats per order, with its standard error between sessions; total "
         "variation; nats lost on the order that really came; KL of each attribute's marginal.\n",
         markdown_table(_with_errors(report.lengths)),
         f"## anchored(C)\n\nReads {report.window} - C + 1 to {report.window} orders, each number "
@@ -182,28 +183,24 @@ def _draw_lengths(axes: Any, report: Report) -> None:
     """KL of the next order against orders read, and the mean of every anchored policy."""
     shown = report.lengths.query("orders < @report.window")
     orders = shown["orders"].to_numpy()
-    floored = lambda x: np.maximum(np.asarray(x, float), LEAST_SHOWN)
-    for name, colour in zip(ATTRIBUTES, ATTRIBUTE_COLOURS, strict=True):
-        axes.plot(orders, floored(shown[f"kl_{name}"]), color=colour, lw=0.9, label=f"{name} alone")
     kl, error = shown["kl"].to_numpy(), np.nan_to_num(shown["kl_error"].to_numpy())
-    axes.fill_between(
-        orders, floored(kl - CLEAR * error), kl + CLEAR * error, color=INK, alpha=0.18, lw=0
-    )
-    axes.plot(orders, floored(kl), "o-", color=INK, ms=4, lw=1.8, label="next order, last n read")
+    low = np.maximum(kl - CLEAR * error, LEAST_SHOWN)
+    axes.fill_between(orders, low, kl + CLEAR * error, color=INK, alpha=0.18, lw=0)
+    axes.plot(orders, kl, "o-", color=INK, ms=4, lw=1.8, label="next order, last n read")
     for row in report.anchored.to_dict("records"):
-        ends = [row["least_read"], report.window]
-        axes.plot(ends, [row["kl"]] * 2, color=MARK, lw=1.4, solid_capstyle="butt")
-        axes.annotate(
-            f"C = {row['growth']} ",
-            (ends[0], row["kl"]),
-            fontsize=TEXT_NOTE,
-            color=MARK,
-            ha="right",
-            va="center",
-        )
-    axes.plot([], [], color=MARK, lw=1.4, label="anchored(C): mean over the orders it reads")
-    axes.set(xscale="log", yscale="log")
+        axes.plot([row["least_read"], report.window], [row["kl"]] * 2, color=MARK, lw=1.4)
+        axes.text(
+            report.window * LABEL_GAP, row["kl"], f"C = {row['growth']}",
+            fontsize=TEXT_NOTE, color=MARK, va="center",
+        )  # fmt: skip
+    axes.plot([], [], color=MARK, lw=1.4, label="anchored(C), mean over the n it reads")
+    for name, colour in zip(ATTRIBUTES, ATTRIBUTE_COLOURS, strict=True):
+        axes.plot(orders, shown[f"kl_{name}"], color=colour, lw=0.9, label=f"its {name} alone")
     axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    least = min(report.anchored["kl"].min(), kl[kl > 0].min(initial=1.0))
+    axes.set_ylim(bottom=max(least / 3, LEAST_SHOWN))
+    axes.set_xlim(right=report.window * 2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(f"orders read, of a window of {report.window}")
     axes.set_ylabel("KL from reading the whole window, nats per order")
@@ -238,7 +235,7 @@ def _draw_tests(axes: Any, tests: pd.DataFrame) -> None:
     axes.barh([0], [0], color=BAND, label=f"not found with {POWER:.0%} power")
     axes.plot([], [], "o", color="black", ms=5, label="differs (Holm, 5 %)")
     axes.axvline(0, color=QUIET, lw=0.8, zorder=1)
-    axes.set_yticks(np.arange(len(names)), names, fontsize=8)
+    axes.set_yticks(np.arange(len(names)), [x.replace(", ", ",\n") for x in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("difference of means, standard deviations of exact")
     axes.legend(

@@ -17,7 +17,7 @@ from jaxmars.config import SimConfig
 from jaxmars.data.start import StartPoint
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
-from jaxmars.sim.lanes import Finished, Start
+from jaxmars.sim.lanes import Finished
 from jaxmars.tasks.forecast import ForecastResult
 from jaxmars.tasks.verify_policy import (
     ATTRIBUTES,
@@ -33,7 +33,7 @@ from jaxmars.tasks.verify_policy import (
     grid_lengths,
     growths,
     last_orders_reader,
-    mean_over_starts,
+    mean_over_flows,
 )
 from jaxmars.tasks.verify_policy_files import FILES, Report, resumed_sample, write_policy
 from jaxmars.tasks.verify_policy_statistics import (
@@ -55,19 +55,24 @@ from jaxmars.tasks.verify_policy_statistics import (
     start_states,
     trajectory_row,
 )
-from jaxmars.tokens.order import ORDER_INDEX
+from jaxmars.tokens.order import CHANGE, ELAPSED, NUM_FEATURES, ORDER_INDEX
 from jaxmars.types import Event, Kind, Side, Time, no_trades
 
-PER_START = 3
+PER_FLOW = 3
 LENGTHS = (32, 20, 4)
 SECONDS = 60  # horizon of the forecast that tests share
 
 
 @pytest.fixture(scope="module")
-def contexts(builtin_start: StartPoint, model: OrderModel, cfg: SimConfig) -> Contexts:
-    assert model.converters is not None
-    tables, window = model.converters.tables(), model.config.num_max_orders
-    return contexts_of([builtin_start] * 2, tables, cfg.market, window, PER_START)
+def contexts(model: OrderModel) -> Contexts:
+    """Three of each of two flows of random orders."""
+    rng, cfg = np.random.default_rng(2), model.config
+    shape = (2, cfg.num_max_orders + 10)
+    rows = rng.integers(0, 8, (*shape, NUM_FEATURES), np.int32)
+    rows[..., ORDER_INDEX] = rng.integers(0, cfg.vocab, shape)
+    rows[..., CHANGE] = rng.integers(-50, 50, shape)
+    rows[..., ELAPSED] = np.sort(rng.integers(0, 10_000, shape))
+    return contexts_of(list(rows), cfg.num_max_orders, PER_FLOW)
 
 
 @pytest.fixture(scope="module")
@@ -76,27 +81,17 @@ def found(contexts: Contexts, model: OrderModel) -> dict[int, Distances]:
     return compare_readers(contexts, readers, model.config.slot_shape)
 
 
-@pytest.fixture(scope="module")
-def states(builtin_start: StartPoint, model: OrderModel, cfg: SimConfig) -> Start:
-    return start_states([builtin_start], model, cfg.market, SECONDS)
+def test_contexts_are_followed_by_what_came() -> None:
+    flows = [np.tile(np.arange(n, dtype=np.int32)[:, None], NUM_FEATURES) for n in (9, 14)]
+    own = contexts_of(flows, 4, 3)
+    assert own.came.tolist() == [4, 6, 8, 4, 8, 13] and own.flow.tolist() == [0, 0, 0, 1, 1, 1]
+    for rows, came in zip(own.rows, own.came, strict=True):
+        np.testing.assert_array_equal(rows[:, 0], np.arange(came - 4, came))
 
 
-def test_contexts_are_what_the_model_knows_at_the_start(contexts: Contexts, states: Start) -> None:
-    rows = np.asarray(states.memories[0].window.rows[0])
-    assert contexts.rows.shape == (2 * PER_START, *rows.shape)
-    last = PER_START - 1
-    np.testing.assert_array_equal(contexts.rows[last, 1:], rows[:-1])
-    assert contexts.came[last] == rows[-1, ORDER_INDEX]
-    np.testing.assert_array_equal(contexts.rows[:PER_START], contexts.rows[PER_START:])
-    assert contexts.start.tolist() == [0] * PER_START + [1] * PER_START
-
-
-def test_a_flow_must_be_long_enough(
-    builtin_start: StartPoint, model: OrderModel, cfg: SimConfig
-) -> None:
-    assert model.converters is not None
-    with pytest.raises(InputError, match=r"start 0 has \d+ orders .* expected at least 2000"):
-        contexts_of([builtin_start], model.converters.tables(), cfg.market, 1_000, 1_000)
+def test_a_flow_must_be_long_enough() -> None:
+    with pytest.raises(InputError, match="flow 0 has 6 orders, expected at least 7 for 3"):
+        contexts_of([np.zeros((6, NUM_FEATURES), np.int32)], 4, 3)
 
 
 def test_distances_are_those_of_enumerated_distributions(
@@ -157,8 +152,8 @@ def test_batches_change_nothing(contexts: Contexts, model: OrderModel) -> None:
     calls: list[tuple[int, int]] = []
     watch = lambda done, wanted: calls.append((done, wanted))
     own = compare_readers(many, reads, model.config.slot_shape, watch)
-    assert len(own[20].kl) == 6 * PER_START
-    np.testing.assert_allclose(own[20].kl[: 2 * PER_START], own[20].kl[-2 * PER_START :], rtol=1e-3)
+    assert len(own[20].kl) == 6 * PER_FLOW
+    np.testing.assert_allclose(own[20].kl[: 2 * PER_FLOW], own[20].kl[-2 * PER_FLOW :], rtol=1e-3)
     assert [done for done, _ in calls] == list(range(1, calls[0][1] + 1))
 
 
@@ -184,11 +179,11 @@ def test_anchored_distances_average_every_column(found: dict[int, Distances]) ->
         np.testing.assert_allclose(mean, part * short)
 
 
-def test_errors_are_between_starts() -> None:
+def test_errors_are_between_flows() -> None:
     values = np.array([1.0, 3.0, 5.0, 7.0, 2.0, 2.0])
-    mean = mean_over_starts(values, np.array([0, 0, 1, 1, 2, 2]))
+    mean = mean_over_flows(values, np.array([0, 0, 1, 1, 2, 2]))
     np.testing.assert_allclose(mean, (10 / 3, np.std([2, 6, 2], ddof=1) / np.sqrt(3)))
-    assert np.isnan(mean_over_starts(values, np.zeros(6)).error)
+    assert np.isnan(mean_over_flows(values, np.zeros(6)).error)
 
 
 @pytest.mark.parametrize("sizes", [(30, 40), (5, 5), (64, 17)])
@@ -375,9 +370,10 @@ def test_a_sample_goes_on_where_it_was(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_variant_runs_what_a_forecast_runs(
-    states: Start, model: OrderModel, cfg: SimConfig, nine: ForecastResult
+    builtin_start: StartPoint, model: OrderModel, cfg: SimConfig, nine: ForecastResult
 ) -> None:
     policy = anchored(model.config, GROWTH)
+    states = start_states([builtin_start], model, cfg.market, SECONDS)
     variant = policy_variant("x", model, policy, states, seed=0, cfg=cfg, identity={})
     for own in variant.run(np.array([4, 1])):
         theirs = nine.trajectories[own.number]
@@ -393,10 +389,8 @@ def test_the_report_is_written_whole(
 ) -> None:
     tests = compare_samples({"exact": sample(rng), "anchored(4)": sample(rng, orders=2.0)}, 0)
     every = {n: Distances(*(x * (32 - n) for x in found[4])) for n in range(32, 0, -1)}
-    lengths = distance_table(every, contexts.start, "orders")
-    report = Report(
-        "title", ["note"], 32, lengths, anchored_table(every, contexts.start, 32), tests
-    )
+    lengths = distance_table(every, contexts.flow, "orders")
+    report = Report("title", ["note"], 32, lengths, anchored_table(every, contexts.flow, 32), tests)
     write_policy(tmp_path, report, {"seed": 0})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
     facts = json.loads((tmp_path / "policy.json").read_text())
