@@ -18,7 +18,7 @@ from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.cli_values import above_zero, clock_time, whole
 from jaxmars.clock_text import clock_text
-from jaxmars.config import MarketConfig, SimConfig
+from jaxmars.config import Context, MarketConfig, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 
@@ -69,10 +69,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--slots", "orders a side of the book can hold", type=orders, default=512)
     add("--temperature", "of the model's softmax", type=above_zero, default=1.0)
     add("--growth", "orders between context anchors (default: half the window)", type=orders)
-    parser.add_argument(
-        "--exact", action="store_true", help="recompute the whole window for every order (slow)"
+    add(
+        "--context",
+        "how the model reads the past: exact recomputes the whole window for every order (slow), "
+        "anchored lets it grow from half a window to a whole one, shared is anchored with the "
+        "orders before the start held once for all futures (default: anchored or shared, whichever "
+        "suits the run)",
+        choices=[str(name) for name in Context],
     )
-    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES), default=16)
+    add(
+        "--lanes",
+        "futures side by side per device (default: 16 on a CPU, elsewhere all that fit)",
+        type=whole(1, MOST_LANES),
+    )
     add("--max-events", "orders of one future, at most", type=orders, default=16384)
 
 
@@ -80,10 +89,12 @@ def run(args: argparse.Namespace) -> None:
     """Start, futures, files."""
     check(args)
     prepare_jax()
+    from jaxmars.agents.policy import exact
     from jaxmars.convert import hub
     from jaxmars.models import OrderModel
     from jaxmars.tasks.forecast import forecast, needed_orders
     from jaxmars.tasks.forecast_files import FILES, write_forecast
+    from jaxmars.tasks.lane_plan import default_lanes, default_opening_lanes
 
     check_out(args.out, FILES)
     folder = hub.fetch(default_weights() if args.weights is None else args.weights)
@@ -91,10 +102,15 @@ def run(args: argparse.Namespace) -> None:
     if model.converters is None:
         raise InputError(f"{folder} has no converters.json, expected the bins of the model there")
     borders = known_borders(folder, model)
-    policy = choose_policy(args, model)
-    start, market, origin = find_start(args, needed_orders(model, policy))
+    growth = known_growth(args, model)
+    start, market, origin = find_start(args, needed_orders(model, exact(growth)))
+    policy = choose_policy(args, model, start, growth)
     cfg = SimConfig(
-        market=market, segment=policy.segment, lanes=args.lanes, max_events=args.max_events
+        market=market,
+        segment=policy.segment,
+        lanes=args.lanes or default_lanes(args.trajectories),
+        max_events=args.max_events,
+        opening_lanes=args.lanes or default_opening_lanes(args.trajectories),
     )
     for line in start_notes(args, model, start, market):
         print(f"note: {line}", file=sys.stderr)
@@ -109,9 +125,10 @@ def run(args: argparse.Namespace) -> None:
         temperature=args.temperature,
         borders=borders,
         watch=show_pace,
+        tell=lambda plan: print(f"context {policy.name}; {plan}", file=sys.stderr),
     )
     print(file=sys.stderr)
-    made_by = describe_run(args, folder, cfg, origin)
+    made_by = describe_run(args, folder, cfg, origin, policy.name)
     title = f"{origin}: {args.trajectories} futures of {args.minutes} minutes"
     write_forecast(args.out, result, start, market.tick_size, made_by, title)
     report(result, args.out, market.tick_size)
@@ -128,19 +145,28 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--start names a built-in start, but --lobster gives another; leave one")
 
 
-def choose_policy(args: argparse.Namespace, model: "OrderModel") -> "ContextPolicy":
-    """The context policy the flags ask for."""
-    from jaxmars.agents import policy
-
+def known_growth(args: argparse.Namespace, model: "OrderModel") -> int:
+    """Orders between two anchors of a context."""
     window = model.config.num_max_orders
     growth = window // 2 if args.growth is None else args.growth
     if not 1 <= growth < window:
         raise InputError(
             f"--growth is {growth}, expected 1 to {window - 1} for a model of window {window}"
         )
-    if args.exact:
-        return policy.exact(growth)
-    return policy.anchored(model.config, growth)
+    return growth
+
+
+def choose_policy(
+    args: argparse.Namespace, model: "OrderModel", start: "StartPoint", growth: int
+) -> "ContextPolicy":
+    """The context policy the flags ask for, or the one that suits the run."""
+    from jaxmars.agents import policy
+    from jaxmars.data.start import orders_per_second
+
+    if args.context is not None:
+        return policy.POLICIES[args.context](model.config, growth)
+    orders = min(orders_per_second(start) * args.minutes * MINUTE, args.max_events)
+    return policy.choose(model.config, growth, args.trajectories, orders)
 
 
 def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, MarketConfig, str]":
@@ -214,13 +240,18 @@ def known_borders(folder: pathlib.Path, model: "OrderModel") -> "labels.Threshol
 
 
 def describe_run(
-    args: argparse.Namespace, folder: pathlib.Path, cfg: SimConfig, origin: str
+    args: argparse.Namespace, folder: pathlib.Path, cfg: SimConfig, origin: str, context: str
 ) -> dict[str, Any]:
     """Provenance of the results."""
     from jaxmars.provenance import provenance
 
     flags = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
-    config = {"flags": flags, "simulation": dataclasses.asdict(cfg), "start": origin}
+    config = {
+        "flags": flags,
+        "simulation": dataclasses.asdict(cfg),
+        "context": context,
+        "start": origin,
+    }
     return provenance(args.seed, folder, config)
 
 

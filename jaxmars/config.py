@@ -334,6 +334,14 @@ class OrderModelConfig:
         )
 
 
+class Context(enum.StrEnum):
+    """How an order model reads the past, by the names users give (`agents.policy`)."""
+
+    EXACT = "exact"
+    ANCHORED = "anchored"
+    SHARED = "shared"
+
+
 @dataclasses.dataclass(frozen=True)
 class SimConfig:
     """How trajectories are run.
@@ -343,14 +351,21 @@ class SimConfig:
       segment: events per compiled call; also how often a context is re-anchored.
       lanes: trajectories that run side by side on one device.
       max_events: event budget of one trajectory.
+      opening_lanes: trajectories of one start that go through their first segment together on one
+        device, where agents gain from it; 0 for as many as `lanes`.
     """
 
     market: MarketConfig = MarketConfig()
     segment: int = 256
     lanes: int = 16
     max_events: int = 16384
+    opening_lanes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("segment", "lanes", "max_events"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"simulation {name} must be positive, got {getattr(self, name)}")
+        if self.opening_lanes < 0:
+            raise ValueError(
+                f"simulation opening_lanes must be at least 0, got {self.opening_lanes}"
+            )

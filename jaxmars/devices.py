@@ -6,6 +6,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
+HOST_SHARE = 0.5  # of the memory of a machine that its CPU devices may use
 
 
 def use_all_cores() -> None:
@@ -23,6 +24,17 @@ def mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def local_mesh() -> Mesh:
+    """The devices of this process along one axis."""
+    held = jax.local_devices()
+    return jax.make_mesh((len(held),), (AXIS,), axis_types=(AxisType.Auto,), devices=held)
+
+
+def local(spec: PartitionSpec) -> NamedSharding:
+    """An array on the devices of this process, as `spec` says."""
+    return NamedSharding(local_mesh(), spec)
+
+
 def split() -> NamedSharding:
     """The leading axis is divided over the devices."""
     return NamedSharding(mesh(), PartitionSpec(AXIS))
@@ -31,3 +43,13 @@ def split() -> NamedSharding:
 def everywhere() -> NamedSharding:
     """Every device holds the whole."""
     return NamedSharding(mesh(), PartitionSpec())
+
+
+def memory_bytes() -> int:
+    """Memory of one device, bytes. The devices of a CPU share `HOST_SHARE` of the machine's; the
+    rest is for what the host keeps."""
+    limits = jax.local_devices()[0].memory_stats()
+    if limits and "bytes_limit" in limits:
+        return limits["bytes_limit"]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(HOST_SHARE * machine) // jax.local_device_count()

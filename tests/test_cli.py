@@ -148,7 +148,7 @@ def test_a_record_that_ends_inside_the_horizon_is_not_scored(
 def test_the_whole_command_in_a_process_of_its_own(
     weights: pathlib.Path, tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """From another folder, on one core; the second part of stderr is the bar alone."""
+    """From another folder, on one core; stderr is notes, the plan, and then the bar alone."""
     flags = words("forecast", *SMALL, "--weights", weights, "--trajectories", 2, "--out", "o")
     done = run_command(flags, tmp_path, quick_environment(cache_folder(tmp_path_factory)))
     assert done.returncode == 0, done.stderr
@@ -156,7 +156,8 @@ def test_the_whole_command_in_a_process_of_its_own(
     assert "wrote o/fan.png" in done.stdout
     lines = re.split(r"[\r\n]+", done.stderr.strip())
     assert lines[0].startswith("note: the start is far")
-    assert all(line.startswith("[") for line in lines[1:]), done.stderr
+    assert re.match(rf"context anchored\({GROWTH}\); {LANES} lanes per device of ", lines[1])
+    assert all(line.startswith("[") for line in lines[2:]), done.stderr
 
 
 def run_command(

@@ -146,7 +146,6 @@ def test_flags(refused: Door, arguments: str, sentence: str) -> None:
         ("--growth 500", "--growth is 500, expected 1 to 31"),
         ("--start 999", "starts.npz holds starts 0 to 15, got 999"),
         ("--slots 100", "has 100 slots per side, expected at least 256, those of the start"),
-        ("--lanes 65536 --slots 1000000", "65536 futures side by side take"),
     ],
 )
 def test_sizes_that_do_not_fit(refused: Door, flags: str, sentence: str) -> None:

@@ -6,7 +6,7 @@ from jaxmars.agents.fundamental import Fundamental, mean_reverting, value_at
 from jaxmars.agents.market_maker import MarketMakerParams, market_maker_agent
 from jaxmars.agents.momentum import MomentumParams, momentum_agent
 from jaxmars.agents.noise import NoiseParams, noise_agent
-from jaxmars.agents.policy import ContextPolicy, anchored, exact
+from jaxmars.agents.policy import ContextPolicy, anchored, exact, shared_prefix
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.agents.schedule_file import read_schedule
 from jaxmars.agents.script import Schedule, most_at_once, scripted_agent
@@ -49,6 +49,7 @@ __all__ = [
     "read_schedule",
     "reference_agent",
     "scripted_agent",
+    "shared_prefix",
     "twap_agent",
     "twap_params",
     "value_agent",

@@ -13,13 +13,13 @@ from flax import nnx
 
 from jaxmars import clock
 from jaxmars.agents.base import Agent, Decision, MarketView, Request, make_request, no_request
-from jaxmars.agents.policy import Cache, ContextPolicy
+from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.models.decoder import OrderNet
 from jaxmars.tokens.bins import TokenTables, sample
 from jaxmars.tokens.order import ELAPSED, TYPE_CANCEL, TYPE_SELL
-from jaxmars.tokens.window import History, push_event
+from jaxmars.tokens.window import History, Window, push_event
 from jaxmars.types import Event, Kind, Params, Side, Status, Time
 
 HALF_NANO = 500_000_000
@@ -31,13 +31,23 @@ class BackgroundParams(NamedTuple):
     model: Params  # of the order model
     tables: TokenTables
     temperature: jax.Array | float  # [] float32, logits are divided by it
+    begins: Window | None = None  # what trajectories that begin alike have read, from `share`
+
+
+class _Ready(NamedTuple):
+    """`BackgroundParams` as the compiled loop takes them."""
+
+    model: Params  # with the layers' parameters apart
+    tables: TokenTables
+    temperature: jax.Array
+    prefix: Prefix  # of the context policy
 
 
 class BackgroundState(NamedTuple):
     """The agent's memory and its plan."""
 
     history: History
-    cache: Cache  # of the context policy
+    cache: Cache  # of the context policy; () between segments
     plan: Request  # kind NONE before the first plan
     wake: Time  # when the plan is submitted
 
@@ -50,41 +60,45 @@ def background_agent(
 ) -> Agent:
     """The crowd driven by an order model.
 
-    Its `init` takes a `History` as memory and leaves the context to `refresh`: until then the cache
-    is not a number, so that a step without it is noticed. A logit that is not finite stops the
-    agent for good and sets `BAD_LOGITS`; an elapsed time outside the model's table is clipped and
-    sets `FEATURE_RANGE`.
+    Its `init` takes a `History` as memory and leaves the context to `refresh`, without which it
+    cannot step. A logit that is not finite stops the agent for good and sets `BAD_LOGITS`; an
+    elapsed time outside the model's table is clipped and sets `FEATURE_RANGE`.
     """
     latest = model.num_time_rows * model.seconds_per_row
     shape = nnx.eval_shape(lambda: OrderNet(model, rngs=nnx.Rngs(0)).unstack())
     unstacked, _ = nnx.split(shape)
 
-    def prepare(params: BackgroundParams) -> BackgroundParams:
+    def prepare(params: BackgroundParams) -> _Ready:
         net = nnx.merge(graphdef, params.model).unstack()
-        return params._replace(model=nnx.split(net)[1])
+        prefix = () if params.begins is None else policy.share(net, params.begins)
+        temperature = jnp.asarray(params.temperature)
+        return _Ready(nnx.split(net)[1], params.tables, temperature, prefix)
 
     def init(
-        params: BackgroundParams, key: jax.Array, view: MarketView, memory: History
+        params: _Ready, key: jax.Array, view: MarketView, memory: History
     ) -> tuple[BackgroundState, Time]:
-        del key
-        net = nnx.merge(unstacked, params.model)
-        _, shapes = jax.eval_shape(lambda: policy.anchor(net, memory.window))
-        cache = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)
-        return BackgroundState(memory, cache, no_request(), view.time), view.time
+        del params, key
+        return BackgroundState(memory, (), no_request(), view.time), view.time
 
-    def refresh(params: BackgroundParams, state: BackgroundState) -> BackgroundState:
+    def refresh(params: _Ready, state: BackgroundState) -> BackgroundState:
         net = nnx.merge(unstacked, params.model)
-        window, cache = policy.anchor(net, state.history.window)
+        window, cache = policy.anchor(net, params.prefix, state.history.window)
         return state._replace(history=state.history._replace(window=window), cache=cache)
 
+    def rest(state: BackgroundState) -> BackgroundState:
+        return state._replace(cache=())
+
+    def share(params: BackgroundParams, memory: History) -> BackgroundParams:
+        return params._replace(begins=memory.window)
+
     def act(
-        params: BackgroundParams, key: jax.Array, state: BackgroundState, view: MarketView
+        params: _Ready, key: jax.Array, state: BackgroundState, view: MarketView
     ) -> tuple[BackgroundState, Request]:
         del params, key, view
         return state._replace(wake=clock.never()), state.plan
 
     def update(
-        params: BackgroundParams,
+        params: _Ready,
         key: jax.Array,
         state: BackgroundState,
         view: MarketView,
@@ -93,9 +107,9 @@ def background_agent(
     ) -> Decision:
         net = nnx.merge(unstacked, params.model)
         history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
-        hidden, cache = policy.read(net, history.window, state.cache)
+        hidden, cache = policy.read(net, params.prefix, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
-        slots, finite = net.head.sample(hidden, uniforms[:4], jnp.asarray(params.temperature))
+        slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
         mid = mid_price(view.l2, view.last_price)
         plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
         due = clock.choose(finite, clock.plus(view.time, gap), clock.never())
@@ -108,7 +122,8 @@ def background_agent(
         )
         return Decision(BackgroundState(history, cache, plan, wake), wake, status)
 
-    return Agent(init, act, update, refresh, prepare)
+    opening = policy.opening and background_agent(graphdef, model, market, policy.opening)
+    return Agent(init, act, update, refresh, prepare, rest=rest, share=share, opening=opening)
 
 
 def decode_order(

@@ -63,6 +63,17 @@ class Decision(NamedTuple):
     status: jax.Array  # [] int32, bits of Status
 
 
+def as_it_is(state: AgentState) -> AgentState:
+    """A `rest` for agents that keep everything."""
+    return state
+
+
+def own_params(params: Params, memory: Any) -> Params:
+    """A `share` for agents that have nothing in common."""
+    del memory
+    return params
+
+
 class Agent(NamedTuple):
     """Five pure, unbatched functions. Keys come in, nothing random is stored.
 
@@ -89,10 +100,18 @@ class Agent(NamedTuple):
     """(params, state) -> state, before the first step and between segments: where a context is
     anchored."""
     prepare: Callable[[Params], Params]
-    """(params) -> params as the other four take them; once per compiled loop, outside it."""
+    """(params) -> params as the others take them; once per compiled loop, outside it."""
     keeps_to_clock: bool = False
     """Whether its wake-ups are moments of the clock, kept even in a break of the trading day, and
     not intervals of trading time."""
+    rest: Callable[[AgentState], AgentState] = as_it_is
+    """(state) -> state without what `refresh` makes again: all that is kept between segments."""
+    share: Callable[[Params, Any], Params] = own_params
+    """(params, memory) -> params that also hold what trajectories which begin with this memory have
+    in common."""
+    opening: "Agent | None" = None
+    """The agent for the first segment of trajectories that begin alike, with params from `share`;
+    None if it would be no different."""
 
 
 def no_request() -> Request:

@@ -14,26 +14,35 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxmars.config import OrderModelConfig
+from jaxmars.config import Context, OrderModelConfig
 from jaxmars.models.decoder import KVCache, OrderNet
 from jaxmars.tokens.window import Put, Window, keep_last, put, put_sliding
 
-Cache = Any  # a pytree of float arrays
+Cache = Any  # a pytree of float arrays, of one trajectory
+Prefix = Any  # a pytree of float arrays, of a start
+SHARED_BY = 16  # trajectories; fewer gain less than the second program takes to compile
+SHARED_SEGMENTS = 2  # of a trajectory; in a longer one the first matters little
 ENCODED_TOGETHER = 4  # contexts that a CPU device encodes side by side
 
 
 class ContextPolicy(NamedTuple):
-    """Three pure functions, and how often contexts are anchored."""
+    """Pure functions, and how often contexts are anchored."""
 
+    name: str
+    """For people."""
     segment: int
     """Orders between two calls of `anchor`."""
-    anchor: Callable[[OrderNet, Window], tuple[Window, Cache]]
-    """(net, window) -> window with room for `segment` orders, cache of it."""
+    share: Callable[[OrderNet, Window], Prefix]
+    """(net, window) -> what all trajectories with this window have in common."""
+    anchor: Callable[[OrderNet, Prefix, Window], tuple[Window, Cache]]
+    """(net, prefix, window) -> window with room for `segment` orders, cache of it."""
     put: Put
     """How the row of an order enters the window."""
-    read: Callable[[OrderNet, Window, Cache], tuple[jax.Array, Cache]]
-    """(net, window, cache) -> hidden state after the last order, `[d]`; cache with it. Reading
-    twice, or after the last row was rewritten, is fine."""
+    read: Callable[[OrderNet, Prefix, Window, Cache], tuple[jax.Array, Cache]]
+    """(net, prefix, window, cache) -> hidden state after the last order, `[d]`; cache with it.
+    Reading twice, or after the last row was rewritten, is fine."""
+    opening: "ContextPolicy | None" = None
+    """For the first segment of trajectories that begin alike; the same contexts at less cost."""
 
 
 def exact(segment: int) -> ContextPolicy:
@@ -43,15 +52,18 @@ def exact(segment: int) -> ContextPolicy:
       segment: orders per compiled segment; no influence on results.
     """
 
-    def anchor(net: OrderNet, window: Window) -> tuple[Window, Cache]:
-        del net
+    def anchor(net: OrderNet, prefix: Prefix, window: Window) -> tuple[Window, Cache]:
+        del net, prefix
         return window, ()
 
-    def read(net: OrderNet, window: Window, cache: Cache) -> tuple[jax.Array, Cache]:
+    def read(
+        net: OrderNet, prefix: Prefix, window: Window, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        del prefix
         last = jnp.maximum(window.count - 1, 0)
         return _encode_in_turns(_hidden_at, net, window.rows, last), cache
 
-    return ContextPolicy(segment, anchor, put_sliding, read)
+    return ContextPolicy("exact", segment, _share_nothing, anchor, put_sliding, read)
 
 
 def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
@@ -63,23 +75,100 @@ def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
       cfg: the model; W = `num_max_orders`.
       growth: orders between anchors, 1 … W - 1.
     """
+    kept = _kept(cfg, growth)
+
+    def anchor(net: OrderNet, prefix: Prefix, window: Window) -> tuple[Window, Cache]:
+        del prefix
+        window = keep_last(window, kept)
+        cache = _encode_in_turns(_cache_of, net, window.rows[:kept])
+        return window, cache.widened(cfg.num_max_orders)
+
+    def read(
+        net: OrderNet, prefix: Prefix, window: Window, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        del prefix
+        return net.decode(*_last_row(window), cache)
+
+    return ContextPolicy(f"anchored({growth})", growth, _share_nothing, anchor, put, read)
+
+
+def shared_prefix(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
+    """`anchored`, where trajectories that begin alike share the keys and values of their first
+    W - growth orders: one copy for all of them, read in one matrix product, and `growth` slots for
+    each. The contexts, and so the hidden states up to rounding, are those of `anchored`.
+
+    Once a trajectory has `growth` orders of its own its past is its own, and it goes on as
+    `anchored`. Whoever does not run trajectories that begin alike never leaves `anchored`.
+
+    Args:
+      cfg: the model; W = `num_max_orders`.
+      growth: orders between anchors, 1 … W - 1.
+    """
+    kept = _kept(cfg, growth)
+    common = kept - 1  # a cancel merged into the last order before the start rewrites that order
+
+    def share(net: OrderNet, window: Window) -> Prefix:
+        cache = net.prefill(keep_last(window, kept).rows[:kept])[1]
+        return (cache.cut(0, common) if common else None), cache.cut(common, kept)
+
+    def anchor(net: OrderNet, prefix: Prefix, window: Window) -> tuple[Window, Cache]:
+        del net
+        return keep_last(window, kept), prefix[1].widened(growth + 1)
+
+    def read(
+        net: OrderNet, prefix: Prefix, window: Window, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        return net.decode(*_last_row(window), cache, prefix[0])
+
+    name = f"shared_prefix({growth})"
+    opening = ContextPolicy(name, growth, share, anchor, put, read)
+    return anchored(cfg, growth)._replace(name=name, opening=opening)
+
+
+POLICIES: dict[str, Callable[[OrderModelConfig, int], ContextPolicy]] = {
+    Context.EXACT: lambda cfg, growth: exact(growth),
+    Context.ANCHORED: anchored,
+    Context.SHARED: shared_prefix,
+}
+"""(model, orders between anchors) -> policy, by the name that users give."""
+
+
+def choose(cfg: OrderModelConfig, growth: int, alike: int, orders: float) -> ContextPolicy:
+    """The cheaper of `anchored` and `shared_prefix`, whose contexts are the same.
+
+    Sharing gains in the first `growth` orders of a trajectory only and costs one more compiled
+    program, so it is for short trajectories of which many begin alike.
+
+    Args:
+      cfg: the model.
+      growth: orders between anchors, 1 … W - 1.
+      alike: trajectories that begin alike.
+      orders: about how many each will have.
+    """
+    if alike >= SHARED_BY and orders <= SHARED_SEGMENTS * growth:
+        return shared_prefix(cfg, growth)
+    return anchored(cfg, growth)
+
+
+def _kept(cfg: OrderModelConfig, growth: int) -> int:
+    """Orders that an anchor encodes."""
     if not 1 <= growth < cfg.num_max_orders:
         raise ValueError(
             f"the growth of an anchored context must lie in [1, {cfg.num_max_orders - 1}] "
             f"(the model's window less one), got {growth}"
         )
-    kept = cfg.num_max_orders - growth
+    return cfg.num_max_orders - growth
 
-    def anchor(net: OrderNet, window: Window) -> tuple[Window, Cache]:
-        window = keep_last(window, kept)
-        return window, _encode_in_turns(_cache_of, net, window.rows[:kept])
 
-    def read(net: OrderNet, window: Window, cache: Cache) -> tuple[jax.Array, Cache]:
-        last = jnp.maximum(window.count - 1, 0)
-        row = lax.dynamic_index_in_dim(window.rows, last, 0, keepdims=False)
-        return net.decode(row, last, cache)
+def _share_nothing(net: OrderNet, window: Window) -> Prefix:
+    del net, window
+    return ()
 
-    return ContextPolicy(growth, anchor, put, read)
+
+def _last_row(window: Window) -> tuple[jax.Array, jax.Array]:
+    """The last row `[15]` and its position."""
+    last = jnp.maximum(window.count - 1, 0)
+    return lax.dynamic_index_in_dim(window.rows, last, 0, keepdims=False), last
 
 
 def _cache_of(net: OrderNet, rows: jax.Array) -> KVCache:

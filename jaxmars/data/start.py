@@ -81,6 +81,15 @@ def lobster_start(
     )
 
 
+def orders_per_second(start: StartPoint) -> float:
+    """How many orders came in a second, over the recorded orders before the start; 0 if all of
+    them came at one moment."""
+    time = start.flow.event.time
+    seconds = np.asarray(time.sec, np.float64) + np.asarray(time.nsec) * NANOS
+    span = float(seconds[-1] - seconds[0])
+    return (len(seconds) - 1) / span if span > 0 else 0.0
+
+
 def mid_path_of(flow: Flow, now: float) -> MidPath:
     """Mid after each order of a flow (release `float_mid_price`), times relative to `now`."""
     time = flow.event.time

@@ -10,14 +10,14 @@ from flax import nnx
 from jaxmars.config import OrderModelConfig
 from jaxmars.models.embedding import OrderEmbedding
 from jaxmars.models.heads import HEADS
-from jaxmars.models.layers import Block, RMSNorm, rotation
+from jaxmars.models.layers import Block, RMSNorm, Slots, rotation
 from jaxmars.tokens.order import NUM_FEATURES
 
 UNROLLED_LAYERS = 4  # layers per trip of the loop over layers; unrolled, the gradient is 2x faster
 
 
 class KVCache(NamedTuple):
-    """Keys and values of one trajectory, slot = position in the context.
+    """Keys and values of a context, slot = position in it.
 
     One array per layer, and exactly these layouts. Measured on 2 CPU cores under `vmap` (128
     trajectories, d = 128, 4 layers, window 512, one key/value head): a tuple of arrays decodes 4 to
@@ -25,8 +25,24 @@ class KVCache(NamedTuple):
     keys by [head_dim, slot] with values by [slot, head_dim] is the fastest of five layouts tried.
     """
 
-    k: tuple[jax.Array, ...]  # per layer [kv_heads, head_dim, window] float32
-    v: tuple[jax.Array, ...]  # per layer [kv_heads, window, head_dim] float32
+    k: tuple[jax.Array, ...]  # per layer [kv_heads, head_dim, slots] float32
+    v: tuple[jax.Array, ...]  # per layer [kv_heads, slots, head_dim] float32
+
+    @property
+    def slots(self) -> int:
+        """Orders it has room for."""
+        return self.k[0].shape[-1]
+
+    def cut(self, first: int, end: int) -> "KVCache":
+        """Slots `first` to `end`, excluded."""
+        keys = tuple(k[..., first:end] for k in self.k)
+        return KVCache(keys, tuple(v[:, first:end] for v in self.v))
+
+    def widened(self, slots: int) -> "KVCache":
+        """The same with empty slots behind, `slots` in all."""
+        free = (0, slots - self.slots)
+        keys = tuple(jnp.pad(k, ((0, 0), (0, 0), free)) for k in self.k)
+        return KVCache(keys, tuple(jnp.pad(v, ((0, 0), free, (0, 0))) for v in self.v))
 
 
 def init_cache(cfg: OrderModelConfig) -> KVCache:
@@ -75,34 +91,40 @@ class OrderNet(nnx.Module):
           features: int32[length, 15], oldest order first, length <= `cfg.num_max_orders`.
 
         Returns:
-          (hidden float32[length, d], cache of `cfg.num_max_orders` slots, the first `length` of
-          them written).
+          (hidden float32[length, d], cache of `length` slots).
         """
         hidden, (keys, values) = self._forward(features, lambda keys, values: (keys, values))
-        free = self.cfg.num_max_orders - features.shape[0]
-        keys = jnp.pad(keys, ((0, 0), (0, 0), (0, 0), (0, free)))
-        values = jnp.pad(values, ((0, 0), (0, 0), (0, free), (0, 0)))
         return hidden, KVCache(tuple(keys), tuple(values))
 
     def decode(
-        self, row: jax.Array, position: jax.Array, cache: KVCache
+        self,
+        row: jax.Array,
+        position: jax.Array,
+        cache: KVCache,
+        prefix: KVCache | None = None,
     ) -> tuple[jax.Array, KVCache]:
         """Adds one order to the context, or overwrites the one at `position`.
 
         Args:
           row: int32[15].
-          position: int32[], slot to write, in [0, `cfg.num_max_orders`); slots after it are not
-            read, so writing an old slot again takes back everything that followed it.
-          cache: what `prefill` or an earlier `decode` returned.
+          position: int32[], of the order in the whole context. It is written to the slot of the
+            cache that many places after those of the prefix; later slots are not read, so writing
+            an old slot again takes back everything that followed it.
+          cache: what `prefill` or an earlier `decode` returned, wide enough (`KVCache.widened`).
+          prefix: the context before the cache's first slot; only read, so many caches can share it.
 
         Returns:
           (hidden float32[d], cache).
         """
         x = self.embedding(row)
         rope = rotation(position, self.cfg.head_dim)
+        length = 0 if prefix is None else prefix.slots
+        slot, before = position - length, jnp.ones(length, bool)
+        seen = jnp.arange(cache.slots) <= slot
         new_keys, new_values = [], []
-        for layer, k, v in zip(self.unstacked or self.layer_list(), cache.k, cache.v, strict=True):
-            x, k, v = layer.decode(x, position, rope, k, v)
+        for i, layer in enumerate(self.unstacked or self.layer_list()):
+            shared = () if prefix is None else (Slots(prefix.k[i], prefix.v[i], before),)
+            x, k, v = layer.decode(x, rope, slot, Slots(cache.k[i], cache.v[i], seen), shared)
             new_keys.append(k)
             new_values.append(v)
         return self.norm(x), KVCache(tuple(new_keys), tuple(new_values))

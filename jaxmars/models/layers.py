@@ -6,6 +6,7 @@ module takes one token `[d]` unless its docstring says otherwise; sequences and 
 from `jax.vmap`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -49,6 +50,14 @@ def linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
     """A projection without bias; its kernel is [inputs, outputs]."""
     init = jax.nn.initializers.normal(INIT_STD)
     return nnx.Linear(inputs, outputs, use_bias=False, kernel_init=init, rngs=rngs)
+
+
+class Slots(NamedTuple):
+    """Keys and values that a query may read."""
+
+    keys: jax.Array  # [kv_heads, head_dim, slots]
+    values: jax.Array  # [kv_heads, slots, head_dim]
+    seen: jax.Array  # [slots] bool, those the query may read
 
 
 class RMSNorm(nnx.Module):
@@ -102,24 +111,34 @@ class Attention(nnx.Module):
         value = self.value(x).reshape(-1, self.head_dim)
         return query.reshape(self.kv_heads, self.group, self.head_dim), key, value
 
-    def attend(
-        self, query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array
-    ) -> jax.Array:
-        """One query against a cache.
+    def attend(self, query: jax.Array, parts: Sequence[Slots]) -> jax.Array:
+        """One query against a context that may lie in several parts.
+
+        The softmax runs over all parts together, so how a context is cut changes rounding only.
+        Under `vmap` a part that is not batched is read by all queries in one matrix product.
 
         Args:
           query: [kv_heads, group, head_dim], already scaled.
-          keys: [kv_heads, head_dim, slots].
-          values: [kv_heads, slots, head_dim].
-          seen: bool[slots], the slots the query may read; at least one.
+          parts: at least one slot of them is seen.
 
         Returns:
           Output of the attention layer, [d].
         """
-        scores = jnp.einsum("kgd,kdw->kgw", query, keys, preferred_element_type=jnp.float32)
-        scores = jnp.where(seen[None, None], scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-        mixed = jnp.einsum("kgw,kwd->kgd", weights, values).astype(query.dtype)
+        scores = [
+            jnp.where(
+                part.seen[None, None],
+                jnp.einsum("kgd,kdw->kgw", query, part.keys, preferred_element_type=jnp.float32),
+                -jnp.inf,
+            )
+            for part in parts
+        ]
+        weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
+        mixed, first = jnp.zeros(query.shape, query.dtype), 0
+        for part in parts:
+            end = first + part.seen.shape[0]
+            own = weights[..., first:end].astype(part.values.dtype)
+            mixed += jnp.einsum("kgw,kwd->kgd", own, part.values).astype(query.dtype)
+            first = end
         return self.out(mixed.reshape(-1))
 
     def attend_causally(self, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
@@ -205,28 +224,22 @@ class Block(nnx.Module):
         return x + jax.vmap(lambda token: self.mlp(self.mlp_norm(token)))(x), (keys, values)
 
     def decode(
-        self,
-        x: jax.Array,
-        position: jax.Array,
-        rope: Rotation,
-        keys: jax.Array,
-        values: jax.Array,
+        self, x: jax.Array, rope: Rotation, slot: jax.Array, own: Slots, before: Sequence[Slots]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """One token at `position`: writes that slot of the cache, reads slots 0 … position.
+        """One token: writes a slot of its own part of the cache, reads that and the parts before.
 
         Args:
           x: [d].
-          position: int32[], in [0, window).
-          rope: angles of `position`.
-          keys: [kv_heads, head_dim, window].
-          values: [kv_heads, window, head_dim].
+          rope: angles of the token's position.
+          slot: int32[], to write in `own`.
+          own: the part that the token joins; `seen` holds for the token itself too.
+          before: parts that come before it, only read.
 
         Returns:
-          (x [d], keys, values).
+          (x [d], keys, values of the part with the token in it).
         """
         query, key, value = self.attention.project(self.attention_norm(x), rope)
-        keys = keys.at[:, :, position].set(key.astype(keys.dtype))
-        values = values.at[:, position].set(value.astype(values.dtype))
-        seen = jnp.arange(keys.shape[-1]) <= position
-        x = x + self.attention.attend(query, keys, values, seen)
+        keys = own.keys.at[:, :, slot].set(key.astype(own.keys.dtype))
+        values = own.values.at[:, slot].set(value.astype(own.values.dtype))
+        x = x + self.attention.attend(query, (*before, Slots(keys, values, own.seen)))
         return x + self.mlp(self.mlp_norm(x)), keys, values

@@ -4,14 +4,17 @@ Activity differs a lot between trajectories, so a batch that waits for its slowe
 most of its lanes. Here a lane that finishes is given the next trajectory at the next segment
 boundary. Every compiled call has the same shape: `cfg.lanes` trajectories per device.
 
+Where agents gain from it (`Agent.opening`), trajectories of one start go through their first
+segment together, `cfg.opening_lanes` per device, before they are given lanes of their own.
+
 What is bitwise: on one backend a trajectory depends on its key and its start only, not on how many
 others there are, on which lane it runs, or on the number of devices, because each device always
 computes the same shapes and every draw is keyed by (seed, trajectory, step). Another number of
 lanes per device may round matrix products differently.
 """
 
-import functools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -23,24 +26,12 @@ from jaxmars import devices
 from jaxmars.agents.base import Agent
 from jaxmars.book import Account, Book
 from jaxmars.config import SimConfig
-from jaxmars.sim.flight import Delay
+from jaxmars.sim import lane_programs as programs
+from jaxmars.sim.lane_programs import SPLIT, WHOLE, Start, World
 from jaxmars.sim.market import Recorder, no_recorder
-from jaxmars.sim.rollout import Trajectory, rollout
-from jaxmars.sim.state import MarketState, init_market
-from jaxmars.types import Kind, Params, Status, Time
-
-
-class Start(NamedTuple):
-    """Where trajectories begin. A leading axis `[starts]` on every leaf holds several of them."""
-
-    book: Book
-    time: Time
-    end: Time  # last moment at which an agent acts
-    last_price: jax.Array  # [] int32, ticks
-    memories: tuple[Any, ...]  # one per agent
-    reference: jax.Array | None = None  # [] int32, ticks; unknown without it
-    accounts: Account | None = None  # [agents]; agents own nothing without it
-    delay: Delay | None = None  # [agents]; no latency without it
+from jaxmars.sim.rollout import Trajectory
+from jaxmars.sim.state import MarketState
+from jaxmars.types import Kind, Params, Status
 
 
 class Finished(NamedTuple):
@@ -71,58 +62,14 @@ def trajectory_keys(seed: int, indices: np.ndarray) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.asarray(indices, jnp.uint32))
 
 
-@functools.partial(jax.jit, static_argnames=("agents", "cfg"))
-def _init_lanes(keys, index, starts: Start, params, record, agents, cfg):
-    def one(key: jax.Array, index: jax.Array) -> MarketState:
-        start = jax.tree.map(lambda x: x[index], starts)
-        return init_market(
-            key,
-            params,
-            start.book,
-            start.time,
-            start.end,
-            start.last_price,
-            start.memories,
-            agents=agents,
-            cfg=cfg.market,
-            accounts=start.accounts,
-            delay=start.delay,
-            reference=0 if start.reference is None else start.reference,
-            record=record,
-        )
+class _Path:
+    """Host side of one trajectory: its events so far, and its market while it has no lane."""
 
-    return jax.vmap(one)(keys, index)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _refill(markets: MarketState, fresh: MarketState, replace: jax.Array) -> MarketState:
-    pick = lambda old, new: jnp.where(replace.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-    return jax.tree.map(pick, markets, fresh)
-
-
-@jax.jit
-def _kept_of(markets: MarketState, lane: jax.Array) -> tuple[Book, Account, Any]:
-    """What a finished trajectory leaves besides its events; only this lane's leaves the device."""
-    return jax.tree.map(lambda x: x[lane], (markets.book, markets.accounts, markets.record))
-
-
-def _compile_segment(keys, markets, params, agents, cfg, recorder) -> jax.stages.Compiled:
-    """One segment of all lanes; lanes stay on the devices they are on."""
-    run = functools.partial(
-        rollout, agents=agents, cfg=cfg, num_events=cfg.segment, recorder=recorder
-    )
-    lanes = jax.vmap(run, in_axes=(0, 0, None))
-    segment = jax.jit(lanes, donate_argnums=1, out_shardings=devices.split())
-    return segment.lower(keys, markets, params).compile()
-
-
-class _Lane:
-    """Host side of one lane: which trajectory it runs, its events and steps so far."""
-
-    def __init__(self) -> None:
-        self.index = -1
+    def __init__(self, number: int, start: int) -> None:
+        self.number, self.start = number, start
         self.parts: list[Trajectory] = []
         self.steps = 0
+        self.market: MarketState | None = None  # numpy; None before the first segment
 
     def take(self, events: Trajectory, steps: int, budget: int) -> None:
         """Adds the events of a segment, after which the device counts `steps`; what exceeds the
@@ -131,15 +78,93 @@ class _Lane:
         self.parts.append(real_events(jax.tree.map(lambda x: x[:room], events)))
         self.steps = min(steps, budget)
 
-    def finish(self, number: int, budget: int, kept: tuple[Book, Account, Any]) -> Finished:
-        """The trajectory of that number; the lane is free again."""
+    def finish(self, budget: int, kept: tuple[Book, Account, Any]) -> Finished:
+        """The whole trajectory."""
         whole = jax.tree.map(lambda *x: np.concatenate(x), *self.parts)
         bits = int(np.bitwise_or.reduce(whole.status, initial=0))
         if self.steps == budget:
             bits |= int(Status.EVENT_BUDGET)
-        finished = Finished(number, whole, bits, self.steps, *kept)
-        self.index, self.parts, self.steps = -1, [], 0
-        return finished
+        return Finished(self.number, whole, bits, self.steps, *kept)
+
+
+class _Run:
+    """The compiled programs of a run with what they all read, and how it goes."""
+
+    def __init__(
+        self, seed: int, world: World, starts: Start, params: tuple[Params, ...], record: Any
+    ) -> None:
+        self.seed, self.world, self.record = seed, world, record
+        self.starts, self.params = jax.device_put((starts, params), devices.local(WHOLE))
+        self.compiled: dict[str, jax.stages.Compiled] = {}
+        self.began = time.perf_counter()
+        self.compile_seconds = 0.0
+        self.finished = self.events = 0
+
+    def keys(self, paths: list[_Path]) -> jax.Array:
+        """Of these trajectories, divided over the devices."""
+        numbers = np.array([path.number for path in paths])
+        return self.put(trajectory_keys(self.seed, numbers))
+
+    def put(self, x: Any) -> Any:
+        """`x` with its leading axis divided over the devices."""
+        return jax.device_put(x, devices.local(SPLIT))
+
+    def begin(self, keys: jax.Array, start_of: np.ndarray) -> MarketState:
+        """Markets at their starts."""
+        specs = (SPLIT, SPLIT, WHOLE, WHOLE, WHOLE)
+        args = (keys, self.put(start_of), self.starts, self.params, self.record)
+        return self._call(programs.begin, specs, (), args)
+
+    def segment(self, keys: jax.Array, markets: MarketState) -> tuple[MarketState, Trajectory]:
+        """One segment of all lanes; `markets` is gone after it."""
+        args = (keys, markets, self.params)
+        return self._call(programs.segment, (SPLIT, SPLIT, WHOLE), (1,), args)
+
+    def open_together(self, keys: jax.Array, places: np.ndarray) -> tuple[MarketState, Trajectory]:
+        """The first segment of trajectories that begin alike on each device."""
+        specs = (SPLIT, SPLIT, WHOLE, WHOLE, WHOLE)
+        args = (keys, self.put(places), self.starts, self.params, self.record)
+        return self._call(programs.open_together, specs, (), args)
+
+    def take(self, path: _Path, lane: int, done: Any, steps: Any, events: Any) -> bool:
+        """Gives a trajectory its events of a segment; True if it has come to its end."""
+        budget = self.world.cfg.max_events
+        path.take(jax.tree.map(lambda x: x[lane], events), int(steps[lane]), budget)
+        self.events += len(path.parts[-1].kind)
+        return bool(done[lane]) or path.steps == budget
+
+    def finish(self, path: _Path, kept: tuple[Book, Account, Any]) -> Finished:
+        """A trajectory that has come to its end."""
+        self.finished += 1
+        return path.finish(self.world.cfg.max_events, kept)
+
+    def pace(self, wanted: int) -> Pace:
+        """How the run is going."""
+        seconds = time.perf_counter() - self.began - self.compile_seconds
+        return Pace(self.finished, wanted, self.events, seconds, self.compile_seconds)
+
+    def _call(self, run: Callable[..., Any], specs: tuple, gone: tuple, args: tuple) -> Any:
+        if run.__name__ not in self.compiled:
+            began = time.perf_counter()
+            self.compiled[run.__name__] = compile_program(self.world, run, specs, gone, args)
+            self.compile_seconds += time.perf_counter() - began
+        return self.compiled[run.__name__](*args)
+
+
+def compile_program(
+    world: World, run: Callable[..., Any], specs: tuple, gone: tuple, args: tuple
+) -> jax.stages.Compiled:
+    """A program of `lane_programs` for the devices of this process.
+
+    Args:
+      world: the run.
+      run: the program.
+      specs: how each argument lies on the devices.
+      gone: the arguments whose memory it may reuse.
+      args: shapes to compile for.
+    """
+    mapped = programs.on_devices(run, world, specs)
+    return jax.jit(mapped, donate_argnums=gone).lower(*args).compile()
 
 
 def run_lanes(
@@ -157,6 +182,8 @@ def run_lanes(
 ) -> Iterator[Finished]:
     """Runs trajectories until each is done or out of events, and yields them as they finish.
 
+    Runs on the devices of this process; several processes each run their own share.
+
     Args:
       seed: of the run.
       indices: `[n]` numbers of the trajectories; with the seed they fix all randomness.
@@ -170,59 +197,86 @@ def run_lanes(
         event budget that lie in its last segment are among them.
       record: what the recorder of each trajectory starts from.
     """
-    num = cfg.lanes * jax.device_count()
-    params, starts = jax.device_put((params, starts), devices.everywhere())
-    put = lambda x: jax.device_put(x, devices.split())
-
-    lanes = [_Lane() for _ in range(num)]
-    waiting = list(range(len(indices)))[::-1]
-    current = np.zeros(num, np.int64)
+    run = _Run(seed, World(agents, cfg, recorder), starts, params, record)
+    paths = [_Path(int(i), int(s)) for i, s in zip(indices, start_of, strict=True)]
+    waiting: deque[_Path] = deque()  # trajectories without a lane
+    groups = deque(_groups(paths, cfg.opening_lanes or cfg.lanes))
+    if run.world.opening is None:
+        waiting.extend(paths)
+        groups.clear()
+    lanes: list[_Path | None] = [None] * (cfg.lanes * jax.local_device_count())
     markets = None
-    finished = events_seen = 0
-    compiled = None
-    compile_seconds = 0.0
-    began = time.perf_counter()
-    while finished < len(indices):
-        replace = np.zeros(num, bool)
-        for i, lane in enumerate(lanes):
-            if lane.index < 0 and waiting:
-                lane.index = current[i] = waiting.pop()
-                replace[i] = True
-        keys = put(trajectory_keys(seed, indices[current]))
-        if replace.any():
-            fresh = _init_lanes(keys, put(start_of[current]), starts, params, record, agents, cfg)
-            fresh = put(fresh)
-            markets = fresh if markets is None else _refill(markets, fresh, put(replace))
-        if compiled is None:
-            compiled = _compile_segment(keys, markets, params, agents, cfg, recorder)
-            compile_seconds = time.perf_counter() - began
-        markets, events = compiled(keys, markets, params)
+    while groups or waiting or any(lanes):
+        if groups and len(waiting) + sum(map(bool, lanes)) < len(lanes):
+            yield from _open(run, groups, waiting)
+            watch(run.pace(len(paths)))
+            continue
+        markets = _give_lanes(run, lanes, waiting, markets)
+        held = [path or next(filter(None, lanes)) for path in lanes]
+        markets, events = run.segment(run.keys(held), markets)
         done, steps, events = jax.device_get((markets.done, markets.step, events))
-        for i, lane in enumerate(lanes):
-            if lane.index < 0:
-                continue
-            lane.take(jax.tree.map(lambda x, i=i: x[i], events), int(steps[i]), cfg.max_events)
-            events_seen += len(lane.parts[-1].kind)
-            if done[i] or lane.steps == cfg.max_events:
-                finished += 1
-                kept = jax.device_get(_kept_of(markets, i))
-                yield lane.finish(int(indices[lane.index]), cfg.max_events, kept)
-        seconds = time.perf_counter() - began - compile_seconds
-        watch(Pace(finished, len(indices), events_seen, seconds, compile_seconds))
+        for i, path in enumerate(lanes):
+            if path and run.take(path, i, done, steps, events):
+                lanes[i] = None
+                yield run.finish(path, jax.device_get(programs.kept_of(markets, i)))
+        watch(run.pace(len(paths)))
+
+
+def _groups(paths: list[_Path], size: int) -> list[list[_Path]]:
+    """Trajectories of one start each, at most `size` together, in the order of their starts."""
+    by_start: dict[int, list[_Path]] = {}
+    for path in paths:
+        by_start.setdefault(path.start, []).append(path)
+    return [of[i : i + size] for of in by_start.values() for i in range(0, len(of), size)]
+
+
+def _open(run: _Run, groups: deque[list[_Path]], waiting: deque[_Path]) -> Iterator[Finished]:
+    """Takes a group of trajectories per device through their first segment; those that end in it
+    are yielded, the others wait for a lane."""
+    width = run.world.cfg.opening_lanes or run.world.cfg.lanes
+    now = [groups.popleft() for _ in range(min(len(groups), jax.local_device_count()))]
+    full = now + now[:1] * (jax.local_device_count() - len(now))
+    padded = [path for group in full for path in group + group[:1] * (width - len(group))]
+    places = np.array([group[0].start for group in full], np.int32)
+    markets, events = run.open_together(run.keys(padded), places)
+    markets, events = jax.device_get((markets, events))
+    for device, group in enumerate(now):
+        for i, path in enumerate(group, device * width):
+            mine = jax.tree.map(lambda x, i=i: x[i], markets)
+            if run.take(path, i, markets.done, markets.step, events):
+                yield run.finish(path, (mine.book, mine.accounts, mine.record))
+            else:
+                path.market = mine
+                waiting.append(path)
+
+
+def _give_lanes(
+    run: _Run, lanes: list[_Path | None], waiting: deque[_Path], markets: MarketState | None
+) -> MarketState:
+    """Puts trajectories that wait into free lanes, and their markets among those of the lanes."""
+    replace = np.zeros(len(lanes), bool)
+    for i, path in enumerate(lanes):
+        if path is None and waiting:
+            lanes[i] = waiting.popleft()
+            replace[i] = True
+    if markets is not None and not replace.any():
+        return markets
+    new = [path for path, is_new in zip(lanes, replace, strict=True) if path and is_new]
+    held = [
+        path if is_new and path else new[0] for path, is_new in zip(lanes, replace, strict=True)
+    ]
+    if new[0].market is None:
+        fresh = run.begin(run.keys(held), np.array([path.start for path in held], np.int32))
+    else:
+        fresh = run.put(jax.tree.map(lambda *x: np.stack(x), *[path.market for path in held]))
+        for path in new:
+            path.market = None
+    if markets is None:
+        return fresh
+    return programs.refill(markets, fresh, run.put(replace))
 
 
 def real_events(events: Trajectory) -> Trajectory:
     """Events in which something happened: an order, or trouble."""
     keep = (events.kind != Kind.NONE) | (events.status != 0)
     return jax.tree.map(lambda x: x[keep], events)
-
-
-def bytes_per_lane(
-    starts: Start, params: tuple[Params, ...], agents: tuple[Agent, ...], cfg: SimConfig
-) -> int:
-    """Device memory one trajectory's state takes, bytes; nothing is allocated."""
-    keys = jax.ShapeDtypeStruct((1,), jax.random.key(0).dtype)
-    index = jax.ShapeDtypeStruct((1,), jnp.int32)
-    init = functools.partial(_init_lanes, agents=agents, cfg=cfg)
-    markets = jax.eval_shape(init, keys, index, starts, params, ())
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(markets))

@@ -26,7 +26,7 @@ def rollout(
 ) -> tuple[MarketState, Trajectory]:
     """Runs one trajectory for `num_events` steps in one scan.
 
-    Agents refresh at the start and after every `cfg.segment` steps.
+    Agents refresh at the start and after every `cfg.segment` steps, and rest after each segment.
 
     Args:
       key: the trajectory's key; the same key gives the same events however the run is cut into
@@ -57,7 +57,9 @@ def rollout(
             agent.refresh(p, state)
             for agent, p, state in zip(agents, params, market.agents, strict=True)
         )
-        return lax.scan(one, market._replace(agents=fresh), None, length=length)
+        market, events = lax.scan(one, market._replace(agents=fresh), None, length=length)
+        pairs = zip(agents, market.agents, strict=True)
+        return market._replace(agents=tuple(agent.rest(state) for agent, state in pairs)), events
 
     if num_events == length:
         return segment(market, None)

@@ -18,9 +18,9 @@ from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.data.start import StartPoint, event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
-from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
+from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.tasks import labels as rules
-from jaxmars.tasks.memory import check_memory
+from jaxmars.tasks.lane_plan import LanePlan, plan_lanes
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import Kind, Side, Status
 
@@ -132,6 +132,7 @@ def forecast(
     temperature: float = 1.0,
     borders: rules.Thresholds | None = None,
     watch: Callable[[Pace], None] = lambda pace: None,
+    tell: Callable[[LanePlan], object] = lambda plan: None,
 ) -> ForecastResult:
     """Runs `trajectories` futures of a start.
 
@@ -146,10 +147,11 @@ def forecast(
       temperature: of the model's softmax.
       borders: of the classes; half a tick either way without.
       watch: called after every segment.
+      tell: called once with how many futures run side by side, before they do.
 
     Raises:
       InputError: nothing to run, no converters, no price or too few orders at the start, fewer
-        slots than its book has, or more lanes than fit into memory.
+        slots than its book has, or a future that does not fit into memory.
     """
     if min(trajectories, minutes) < 1 or not 0 < temperature < math.inf:
         raise InputError(
@@ -177,7 +179,8 @@ def forecast(
         memories=(history,),
     )
     starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
-    check_memory(cfg.lanes, bytes_per_lane(starts, (params,), (agent,), cfg))
+    plan = plan_lanes(starts, (params,), (agent,), cfg)
+    tell(plan)
     paces: list[Pace] = []
 
     def note(pace: Pace) -> None:
@@ -191,7 +194,7 @@ def forecast(
         starts,
         (params,),
         agents=(agent,),
-        cfg=cfg,
+        cfg=plan.cfg,
         watch=note,
     )
     finished = sorted(run, key=lambda t: t.number)

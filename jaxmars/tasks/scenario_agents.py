@@ -31,7 +31,7 @@ from jaxmars.agents.twap import (
 from jaxmars.agents.value import ValueParams, value_agent
 from jaxmars.agents.zero_intelligence import ZeroIntelligenceParams, zero_intelligence_agent
 from jaxmars.builtin import default_weights
-from jaxmars.config import DAY_SECONDS, MarketConfig
+from jaxmars.config import DAY_SECONDS, Context, MarketConfig
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.tasks.forecast import crowd, needed_orders, start_history
@@ -189,8 +189,8 @@ def _background(table: Table, world: World) -> Built:
     model = OrderModel.from_pretrained(source)
     window = model.config.num_max_orders
     growth = table.whole("growth", 1, window - 1, window // 2)
-    exact = table.flag("exact", False)
-    context = policy.exact(growth) if exact else policy.anchored(model.config, growth)
+    named = table.choice("context", policy.POLICIES, Context.ANCHORED)
+    context = policy.POLICIES[named](model.config, growth)
     agent, params = crowd(model, context, world.market, table.above_zero("temperature", 1.0))
     history = start_history(past, model, world.market, needed_orders(model, context))
     return Built(agent, params, history, context.segment, source)

@@ -35,8 +35,8 @@ from jaxmars.data.lobster import (
 from jaxmars.data.lobster_writer import write_lobster
 from jaxmars.data.orderflow import host_time
 from jaxmars.errors import InputError
-from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
-from jaxmars.tasks.memory import check_memory
+from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
+from jaxmars.tasks.lane_plan import plan_lanes
 from jaxmars.tasks.sequence_makers import OPENING, Maker, Past
 from jaxmars.types import L2, Event, Kind, Order, Status, Trades
 
@@ -251,7 +251,7 @@ def _run(
 ) -> list[Finished]:
     """The trajectories of these numbers; number i begins from start i."""
     agents, params = (maker.agent,), (maker.params,)
-    check_memory(cfg.lanes, bytes_per_lane(starts, params, agents, cfg))
+    cfg = plan_lanes(starts, params, agents, cfg).cfg
     start_of = numbers.astype(np.int32)
     run = run_lanes(seed, numbers, start_of, starts, params, agents=agents, cfg=cfg, watch=watch)
     return list(run)

@@ -15,8 +15,8 @@ from jaxmars.clock_text import clock_text
 from jaxmars.config import Calendar, PhaseKind
 from jaxmars.data.start import event_mid
 from jaxmars.sim.flight import make_delay
-from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
-from jaxmars.tasks.memory import check_memory
+from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
+from jaxmars.tasks.lane_plan import plan_lanes
 from jaxmars.tasks.scenario import Scenario
 from jaxmars.tasks.simulate_tables import (
     Labels,
@@ -137,12 +137,12 @@ def run_scenario(
       watch: called after every segment.
 
     Raises:
-      InputError: more lanes than fit into memory.
+      InputError: a trajectory that does not fit into memory.
     """
     start = jax.tree.map(lambda x: jnp.asarray(x)[None], start_of(scenario))
     agents = tuple(trader.agent for trader in scenario.traders)
     params = tuple(trader.params for trader in scenario.traders)
-    check_memory(scenario.cfg.lanes, bytes_per_lane(start, params, agents, scenario.cfg))
+    plan = plan_lanes(start, params, agents, scenario.cfg)
     paces: list[Pace] = []
 
     def note(pace: Pace) -> None:
@@ -156,7 +156,7 @@ def run_scenario(
         start,
         params,
         agents=agents,
-        cfg=scenario.cfg,
+        cfg=plan.cfg,
         watch=note,
     )
     finished = sorted(run, key=lambda t: t.number)

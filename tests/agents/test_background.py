@@ -23,9 +23,14 @@ from oracles.tiny_world import (
 )
 
 from jaxmars import clock
-from jaxmars.agents.background import BackgroundParams, background_agent, decode_order
+from jaxmars.agents.background import (
+    BackgroundParams,
+    BackgroundState,
+    background_agent,
+    decode_order,
+)
 from jaxmars.agents.noise import NoiseParams, noise_agent
-from jaxmars.agents.policy import Cache, ContextPolicy, anchored, exact
+from jaxmars.agents.policy import Cache, ContextPolicy, Prefix, anchored, exact
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.models import OrderNet
@@ -60,12 +65,14 @@ class Run(NamedTuple):
 def watched(policy: ContextPolicy) -> ContextPolicy:
     """The same policy with the hidden state it last gave kept beside its cache."""
 
-    def anchor(net: OrderNet, window: Window) -> tuple[Window, Cache]:
-        window, cache = policy.anchor(net, window)
+    def anchor(net: OrderNet, prefix: Prefix, window: Window) -> tuple[Window, Cache]:
+        window, cache = policy.anchor(net, prefix, window)
         return window, (cache, jnp.zeros(MODEL.emb_dim))
 
-    def read(net: OrderNet, window: Window, cache: Cache) -> tuple[jax.Array, Cache]:
-        hidden, inner = policy.read(net, window, cache[0])
+    def read(
+        net: OrderNet, prefix: Prefix, window: Window, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        hidden, inner = policy.read(net, prefix, window, cache[0])
         return hidden, (inner, hidden)
 
     return policy._replace(anchor=anchor, read=read)
@@ -106,10 +113,14 @@ def play(policy: ContextPolicy, past: Past) -> list[Run]:
             small = market._replace(agents=(shown, market.agents[NOISE_AGENT]))
             return market, Run(event, market.l2, small, crowd.cache[1])
 
+        def with_crowd(market: MarketState, crowd: BackgroundState) -> MarketState:
+            return market._replace(agents=(crowd, market.agents[NOISE_AGENT]))
+
         def segment(market: MarketState, _: None) -> tuple[MarketState, Run]:
-            refreshed = agents[MODEL_AGENT].refresh(ready[MODEL_AGENT], market.agents[MODEL_AGENT])
-            market = market._replace(agents=(refreshed, market.agents[NOISE_AGENT]))
-            return jax.lax.scan(one, market, None, length=GROWTH)
+            crowd = agents[MODEL_AGENT]
+            refreshed = crowd.refresh(ready[MODEL_AGENT], market.agents[MODEL_AGENT])
+            market, runs = jax.lax.scan(one, with_crowd(market, refreshed), None, length=GROWTH)
+            return with_crowd(market, crowd.rest(market.agents[MODEL_AGENT])), runs
 
         found = jax.lax.scan(segment, market, None, length=SEGMENTS)[1]
         return jax.tree.map(lambda x: x.reshape(STEPS, *x.shape[2:]), found)
@@ -352,12 +363,12 @@ def test_reading_twice_changes_nothing(past: Past) -> None:
     @quick_jit
     def readings(params: nnx.State) -> list[jax.Array]:
         net = nnx.merge(graphdef, params)
-        window, cache = policy.anchor(net, history.window)
+        window, cache = policy.anchor(net, (), history.window)
         last = window.rows[window.count - 1]
         found = []
         for row in (last, last, last.at[0].set(5), last):
             window = policy.put(window, row, jnp.int32(REPLACE))
-            hidden, cache = policy.read(net, window, cache)
+            hidden, cache = policy.read(net, (), window, cache)
             found.append(hidden)
         return found
 

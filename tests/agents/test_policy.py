@@ -30,8 +30,9 @@ def windows(num: int) -> Window:
 def context(policy: ContextPolicy, params: Params, window: Window) -> tuple:
     """What a policy makes of a window before any further order."""
     net = nnx.merge(loud_model(MODEL).graphdef, params)
-    window, cache = policy.anchor(net, window)
-    return cache, policy.read(net, window, cache)[0]
+    prefix = policy.share(net, window)
+    window, cache = policy.anchor(net, prefix, window)
+    return cache, policy.read(net, prefix, window, cache)[0]
 
 
 @pytest.mark.parametrize("policy", [exact(GROWTH), anchored(MODEL, GROWTH)], ids=["exact", "grow"])

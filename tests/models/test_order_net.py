@@ -17,6 +17,7 @@ WINDOW, FILLED = 16, 9
 
 encode = jax.jit(lambda net, rows: net.encode(rows))
 prefill = jax.jit(lambda net, rows: net.prefill(rows))
+widened = jax.jit(lambda cache: cache.widened(WINDOW))
 decode = jax.jit(lambda net, row, position, cache: net.decode(row, position, cache))
 
 
@@ -74,8 +75,10 @@ def test_decode_equals_the_full_forward_at_every_position(kv_heads: int, rows: j
     assert float(jnp.std(expected)) > 0.5
 
 
-def test_prefill_is_encode_and_leaves_free_slots_empty(net: OrderNet, rows: jax.Array):
+def test_prefill_is_encode_and_a_wider_cache_is_empty_behind(net: OrderNet, rows: jax.Array):
     hidden, cache = prefill(net, rows[:FILLED])
+    assert cache.slots == FILLED
+    cache = widened(cache)
     np.testing.assert_allclose(hidden, encode(net, rows)[:FILLED], atol=TOLERANCE)
     kv, dim, window = net.cfg.kv_heads, net.cfg.head_dim, net.cfg.num_max_orders
     for keys, values in zip(cache.k, cache.v, strict=True):
@@ -88,18 +91,35 @@ def test_prefill_is_encode_and_leaves_free_slots_empty(net: OrderNet, rows: jax.
 
 
 def test_decode_continues_a_prefill(net: OrderNet, rows: jax.Array):
-    _, cache = prefill(net, rows[:FILLED])
+    cache = widened(prefill(net, rows[:FILLED])[1])
     expected = encode(net, rows)
     for position in range(FILLED, WINDOW):
         hidden, cache = decode(net, rows[position], jnp.int32(position), cache)
         np.testing.assert_allclose(hidden, expected[position], atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("common", [1, FILLED - 1, FILLED])
+def test_a_cache_may_continue_a_prefix(common: int, net: OrderNet, rows: jax.Array):
+    """Which is only read, and shared by caches that go on differently; with the cache `common`
+    orders long or wherever it is cut."""
+    whole = prefill(net, rows[:FILLED])[1]
+    prefix, cache = whole.cut(0, common), whole.cut(common, FILLED).widened(WINDOW - common)
+    both = jax.tree.map(lambda x: jnp.stack([x, x]), cache)
+    run = jax.jit(jax.vmap(net.decode, in_axes=(0, None, 0, None)))
+    other = rows.at[FILLED:].set(rows[FILLED:][::-1])
+    expected = encode(net, rows), encode(net, other)
+    for position in range(FILLED, WINDOW):
+        pair = jnp.stack([rows[position], other[position]])
+        hidden, both = run(pair, jnp.int32(position), both, prefix)
+        for mine, whole in zip(hidden, expected, strict=True):
+            np.testing.assert_allclose(mine, whole[position], atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("slot", [8, 3, 0], ids=["last", "older", "first"])
 def test_overwriting_a_slot_takes_back_what_followed_it(
     net: OrderNet, rows: jax.Array, key: jax.Array, slot: int
 ):
-    _, cache = prefill(net, rows[:FILLED])
+    cache = widened(prefill(net, rows[:FILLED])[1])
     merged = make_rows(TINY, jax.random.fold_in(key, 1), 1)[0]
     history = jnp.concatenate([rows[:slot], merged[None], rows[FILLED:], rows[:FILLED]])[:WINDOW]
     expected = encode(net, history)
@@ -120,7 +140,7 @@ def test_mapped_decode_is_the_loop_over_trajectories(net: OrderNet, key: jax.Arr
     lanes = 3
     rows = make_rows(TINY, key, lanes, WINDOW)
     positions = jnp.asarray([5, FILLED, 2], jnp.int32)
-    lane_caches = [prefill(net, rows[lane, :FILLED])[1] for lane in range(lanes)]
+    lane_caches = [widened(prefill(net, rows[lane, :FILLED])[1]) for lane in range(lanes)]
     caches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lane_caches)
     mapped, mapped_cache = jax.jit(jax.vmap(net.decode))(rows[:, 0], positions, caches)
     for lane in range(lanes):

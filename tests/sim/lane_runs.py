@@ -16,7 +16,8 @@ from oracles.tiny_world import history_after, loud_model, noise_past, tiny_conve
 
 from jaxmars import clock
 from jaxmars.agents.background import BackgroundParams, background_agent
-from jaxmars.agents.policy import anchored
+from jaxmars.agents.base import Agent
+from jaxmars.agents.policy import anchored, shared_prefix
 from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig
 from jaxmars.sim.lanes import Finished, Start, run_lanes
 
@@ -28,7 +29,9 @@ SEED = 4
 HEALTHY, POISONED, LATE = range(3)  # starts
 POISONED_ROW = 2_000  # of the time table
 LATEST = MODEL.num_time_rows * MODEL.seconds_per_row
-AGENT = background_agent(loud_model(MODEL).graphdef, MODEL, CFG.market, anchored(MODEL, SEGMENT))
+GRAPH = loud_model(MODEL).graphdef
+AGENT = background_agent(GRAPH, MODEL, CFG.market, anchored(MODEL, SEGMENT))
+SHARING = background_agent(GRAPH, MODEL, CFG.market, shared_prefix(MODEL, SEGMENT))
 
 
 @functools.cache
@@ -63,7 +66,10 @@ def make_params() -> BackgroundParams:
 
 
 def run(
-    numbers: Sequence[int], starts: Sequence[int] | None = None, cfg: SimConfig = CFG
+    numbers: Sequence[int],
+    starts: Sequence[int] | None = None,
+    cfg: SimConfig = CFG,
+    agent: Agent = AGENT,
 ) -> dict[int, Finished]:
     """Trajectories by number; all from the healthy start unless told."""
     start_of = np.zeros(len(numbers), np.int32) if starts is None else np.array(starts, np.int32)
@@ -73,7 +79,7 @@ def run(
         start_of,
         make_starts(),
         (make_params(),),
-        agents=(AGENT,),
+        agents=(agent,),
         cfg=cfg,
     )
     return {finished.number: finished for finished in found}
@@ -88,5 +94,5 @@ def digest(finished: Finished) -> str:
 
 if __name__ == "__main__":
     numbers = [int(x) for x in sys.argv[1:]]
-    found = {number: digest(finished) for number, finished in run(numbers).items()}
+    found = {number: digest(of) for number, of in run(numbers, agent=SHARING).items()}
     print(json.dumps({"devices": jax.device_count(), "digests": found}))

@@ -6,7 +6,8 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from lane_runs import (
     LATE,
     POISONED,
     SEGMENT,
+    SHARING,
     digest,
     make_params,
     make_starts,
@@ -31,7 +33,9 @@ from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.book import init_book
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.sim import lanes
-from jaxmars.sim.lanes import Finished, Pace, Start, bytes_per_lane, run_lanes
+from jaxmars.sim.lane_memory import lane_memory, opening_memory
+from jaxmars.sim.lane_programs import World
+from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.types import Kind, Status
 
 NUMBERS = [3, 0, 8, 1, 5, 4, 2]
@@ -42,17 +46,20 @@ FEW = [5, 3]
 def compile_once() -> Iterator[None]:
     """Programs that differ in the event budget only, which they do not see, are compiled once."""
     programs: dict[tuple, jax.stages.Compiled] = {}
-    compile_segment = lanes._compile_segment
+    compile_program = lanes.compile_program
 
-    def remembered(keys, markets, params, agents, cfg, recorder) -> jax.stages.Compiled:
-        shapes = tuple((x.shape, x.sharding) for x in jax.tree.leaves((keys, markets, params)))
-        known = (agents, cfg.market, cfg.segment, recorder, shapes)
+    def remembered(
+        world: World, run: Callable[..., Any], specs: tuple, gone: tuple, args: tuple
+    ) -> jax.stages.Compiled:
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(args))
+        cfg = world.cfg
+        known = (run, world.agents, cfg.market, cfg.segment, world.recorder, shapes)
         if known not in programs:
-            programs[known] = compile_segment(keys, markets, params, agents, cfg, recorder)
+            programs[known] = compile_program(world, run, specs, gone, args)
         return programs[known]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "_compile_segment", remembered)
+        patch.setattr(lanes, "compile_program", remembered)
         yield
 
 
@@ -78,7 +85,7 @@ def test_a_trajectory_depends_on_its_number_only(whole_run: dict[int, Finished])
         assert rows_equal(finished, whole_run[number])
 
 
-def test_two_devices_compute_the_same(whole_run: dict[int, Finished]) -> None:
+def test_two_devices_compute_the_same(shared_run: dict[int, Finished]) -> None:
     """In a process with two virtual devices, which hold four lanes."""
     tests = pathlib.Path(__file__).parents[1]
     flags = "--xla_force_host_platform_device_count=2"
@@ -93,7 +100,7 @@ def test_two_devices_compute_the_same(whole_run: dict[int, Finished]) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["devices"] == 2
-    expected = {str(number): digest(finished) for number, finished in whole_run.items()}
+    expected = {str(number): digest(finished) for number, finished in shared_run.items()}
     assert found["digests"] == expected
 
 
@@ -178,9 +185,53 @@ def test_no_trajectories_are_no_work() -> None:
 
 
 def test_memory_of_a_lane_is_known_beforehand() -> None:
-    """At least the context's keys and values, and proportional to nothing but the lane."""
-    needed = bytes_per_lane(make_starts(), (make_params(),), (AGENT,), CFG)
+    """The context's keys and values, the book, and proportional to nothing but the lane."""
     window, layers, width = 32, 2, 32
-    cache = 2 * layers * window * width * 4
+    slot = 2 * layers * width * 4
+    own = lane_memory(make_starts(), (make_params(),), (AGENT,), CFG)
+    assert own.context == window * slot
     book = 2 * 128 * 5 * 4
-    assert cache + book < needed < cache + book + 8_192
+    assert book < own.state < book + 8_192
+    shared = opening_memory(make_starts(), (make_params(),), (SHARING,), CFG)
+    assert shared is not None
+    assert shared.context == (SEGMENT + 1) * slot
+    assert shared.state == own.state
+    assert shared.fixed - own.fixed >= (window - SEGMENT) * slot
+    assert opening_memory(make_starts(), (make_params(),), (AGENT,), CFG) is None
+
+
+@pytest.fixture(scope="module")
+def shared_run(compile_once: None) -> dict[int, Finished]:
+    """The same seven, which share their first contexts."""
+    return run(NUMBERS, agent=SHARING)
+
+
+def test_sharing_a_prefix_changes_no_trajectory(
+    whole_run: dict[int, Finished], shared_run: dict[int, Finished]
+) -> None:
+    """The hidden states are equal up to rounding, and no draw falls between."""
+    assert sorted(shared_run) == sorted(NUMBERS)
+    for number, finished in shared_run.items():
+        assert rows_equal(finished, whole_run[number])
+
+
+def test_starts_may_be_mixed_when_prefixes_are_shared(whole_run: dict[int, Finished]) -> None:
+    """Groups that are not full, a start whose model gives NaN, a group that ends in its opening."""
+    starts = [HEALTHY, POISONED, HEALTHY, LATE, HEALTHY, POISONED, HEALTHY]
+    found = run(NUMBERS, starts, agent=SHARING)
+    assert sorted(found) == sorted(NUMBERS)
+    plain = run(NUMBERS, starts)
+    for number in NUMBERS:
+        assert rows_equal(found[number], plain[number])
+    short = run(NUMBERS, agent=SHARING, cfg=dataclasses.replace(CFG, max_events=SEGMENT))
+    for number, finished in short.items():
+        assert finished.steps == SEGMENT
+        count = len(finished.events.kind)
+        same = jax.tree.map(lambda x, n=count: x[:n], whole_run[number].events)
+        assert rows_equal(finished.events, same)
+
+
+def test_how_many_share_an_opening_does_not_matter(shared_run: dict[int, Finished]) -> None:
+    wide = run(FEW, agent=SHARING, cfg=dataclasses.replace(CFG, opening_lanes=3))
+    for number in FEW:
+        assert rows_equal(wide[number], shared_run[number])

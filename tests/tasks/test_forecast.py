@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from oracles.forecast_world import GROWTH, LANES
 
+from jaxmars import devices
 from jaxmars.agents import policy
 from jaxmars.config import SimConfig
 from jaxmars.data.flow import slice_flow
@@ -25,6 +26,7 @@ from jaxmars.tasks.forecast import (
     summarise,
 )
 from jaxmars.tasks.labels import HORIZONS
+from jaxmars.tasks.lane_plan import USABLE, LanePlan
 from jaxmars.types import Kind, Status
 
 Run = Callable[..., ForecastResult]
@@ -155,12 +157,29 @@ def test_nothing_to_run_is_refused(run: Run, change: dict[str, Any], sentence: s
         run(**change)
 
 
-def test_too_few_slots_or_too_much_memory_is_refused(run: Run, cfg: SimConfig) -> None:
+def test_too_few_slots_are_refused(run: Run, cfg: SimConfig) -> None:
     few = dataclasses.replace(cfg, market=dataclasses.replace(cfg.market, slots=255))
     with pytest.raises(InputError, match="has 255 slots per side, expected at least 256"):
         run(cfg=few)
-    with pytest.raises(InputError, match=r"100000000 futures side by side take [\d,.]+ GiB, exp"):
-        run(cfg=dataclasses.replace(cfg, lanes=100_000_000))
+
+
+def test_lanes_that_do_not_fit_take_turns(
+    run: Run, nine: ForecastResult, cfg: SimConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as fit run, the plan is told beforehand, and the futures are the same."""
+    plans: list[LanePlan] = []
+    run(tell=plans.append)
+    (plan,) = plans
+    assert plan.cfg.lanes == plan.asked.lanes == LANES
+    there = int((plan.own.fixed + LANES * plan.own.lane) / USABLE) + 1
+    monkeypatch.setattr(devices, "memory_bytes", lambda: there)
+    found = run(cfg=dataclasses.replace(cfg, lanes=1_000_000), tell=plans.append)
+    assert plans[-1].cfg.lanes == LANES
+    assert "not enough for 1000000 lanes: they take turns" in str(plans[-1])
+    np.testing.assert_array_equal(found.paths, nine.paths)
+    monkeypatch.setattr(devices, "memory_bytes", lambda: there // LANES)
+    with pytest.raises(InputError, match=r"one trajectory takes [\d,.]+ MiB, expected at most 80%"):
+        run()
 
 
 def test_a_model_without_bins_is_refused(run: Run, model: OrderModel) -> None:
