@@ -17,19 +17,19 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 
-from jaxmars.agents.policy import anchored, exact
+from jaxmars.agents.policy import ContextPolicy, anchored, exact
 from jaxmars.builtin import default_starts
 from jaxmars.cli_pace import prepare_jax, show_bar
-from jaxmars.cli_values import natural, positive
+from jaxmars.cli_values import above_zero, natural, positive
 from jaxmars.config import SimConfig
 from jaxmars.convert.store import TENSOR_FILE, file_hash
-from jaxmars.data.start import StartPoint, load_start
+from jaxmars.data.start import load_start
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 from jaxmars.models import OrderModel
@@ -44,7 +44,7 @@ from jaxmars.tasks.verify_policy import (
     distance_table,
     grid_lengths,
     growths,
-    last_orders_reader,
+    last_orders_readers,
 )
 from jaxmars.tasks.verify_policy_files import (
     FILES,
@@ -55,7 +55,6 @@ from jaxmars.tasks.verify_policy_files import (
     write_policy,
 )
 from jaxmars.tasks.verify_policy_statistics import (
-    Variant,
     compare_samples,
     policy_variant,
     start_states,
@@ -64,10 +63,18 @@ from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
 TEMPERATURE = 1.3  # of the control that must be found to differ
-EXACT_SEGMENT = 16  # steps between refills of lanes; no influence on results
+# Of exact runs, whose work does not depend on how it is cut: short segments and few lanes waste
+# less of it when trajectories end.
+EXACT_SEGMENT, EXACT_LANES = 16, 4
+MATRIX = "kernel"  # in the name of every matrix of the layers and the head
 SLOTS = 512  # orders a side of the book can hold
 SESSION_SEED = 99  # of recorded sessions; those of training and evaluation have others
 ROUNDS = 3  # of about a thousand orders per session after its warm-up
+
+
+GAIN_HELP = "of the random model's matrices, default 1; above 1 it reads its past more sharply"
+
+TIMES_HELP = "trajectories of a variant that is no exact one, for each of an exact one; default 4"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,12 +83,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", type=pathlib.Path, help="model folder")
     parser.add_argument("--random", choices=sorted(SIZES), help="random model of this size instead")
+    parser.add_argument("--gain", type=above_zero, default=1.0, help=GAIN_HELP)
     parser.add_argument("--sessions", type=positive, default=64, help="recorded, default 64")
     parser.add_argument("--positions", type=positive, default=4, help="per session, default 4")
     parser.add_argument("--starts", type=positive, default=16, help="of trajectories, default 16")
     parser.add_argument("--trajectories", type=natural, default=64, help="default 64; 0 for none")
+    parser.add_argument("--times", type=positive, default=4, help=TIMES_HELP)
     parser.add_argument("--seconds", type=positive, default=20, help="horizon, default 20")
-    parser.add_argument("--lanes", type=positive, default=4, help="per device, default 4")
+    parser.add_argument("--lanes", type=positive, default=16, help="per device, default 16")
     parser.add_argument("--seed", type=natural, default=0, help="default 0")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/check_policy"))
     args = parser.parse_args(argv)
@@ -109,7 +118,7 @@ def measure(args: argparse.Namespace) -> Report:
     plan = ReferencePlan(args.sessions, ROUNDS, plain_session)
     flows = reference_flows(SESSION_SEED, args.seed, reference_market(), given.converters, plan)
     contexts = contexts_of([flow.rows for flow in flows], window, args.positions)
-    readers = {n: last_orders_reader(model, n) for n in grid_lengths(window)}
+    readers = last_orders_readers(model, grid_lengths(window))
     watch = lambda done, wanted: show_bar(done, wanted, f"{'distances per order':34}")
     found = compare_readers(contexts, readers, model.config.slot_shape, watch)
     notes = [
@@ -120,10 +129,12 @@ def measure(args: argparse.Namespace) -> Report:
     if args.trajectories and args.random is None:
         tests = compare_trajectories(args, model)
         notes.append(
-            f"{args.trajectories} trajectories of {args.seconds} seconds per variant, "
-            f"{args.starts} starts in turn"
+            f"{args.trajectories} trajectories of {args.seconds} seconds under exact, "
+            f"{args.times} times as many of the others, from {args.starts} starts in turn"
         )
-    title = str(args.model) if args.random is None else f"random weights, size {args.random}"
+    title = str(args.model)
+    if args.random is not None:
+        title = f"random weights, size {args.random}, matrices times {args.gain:g}"
     return Report(
         title=f"How far from exact: {title}",
         notes=notes,
@@ -135,7 +146,8 @@ def measure(args: argparse.Namespace) -> Report:
 
 
 def random_model(args: argparse.Namespace, given: OrderModel) -> OrderModel:
-    """A model of the size asked for, as training would begin with, and the bins of another."""
+    """A model of the size asked for, as training would begin with times the gain, and the bins of
+    the given one."""
     config = SIZES[args.random]
     if config.slot_shape != given.config.slot_shape:
         raise InputError(
@@ -143,53 +155,61 @@ def random_model(args: argparse.Namespace, given: OrderModel) -> OrderModel:
             f"{config.slot_shape} for size {args.random}"
         )
     model = OrderModel.init(config, jax.random.key(args.seed))
-    return dataclasses.replace(model, converters=given.converters)
+    louder = lambda path, x: args.gain * x if MATRIX in jax.tree_util.keystr(path) else x
+    params = jax.tree_util.tree_map_with_path(louder, model.params)
+    return dataclasses.replace(model, params=params, converters=given.converters)
+
+
+class Way(NamedTuple):
+    """A way of running the model."""
+
+    name: str
+    policy: ContextPolicy
+    lanes: int  # per device
+    times: int  # trajectories for each that is asked for
+    temperature: float = 1.0
+
+
+def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
+    """Exact, exact again, the anchored policies, and one that must differ."""
+    window = model.config.num_max_orders
+    quick = (args.lanes, args.times)
+    half = anchored(model.config, window // 2)
+    return [
+        Way("exact", exact(EXACT_SEGMENT), EXACT_LANES, 1),
+        Way("exact, other seed", exact(EXACT_SEGMENT), EXACT_LANES, 1),
+        *(Way(f"anchored({c})", anchored(model.config, c), *quick) for c in growths(window)),
+        Way(f"anchored({window // 2}), temperature {TEMPERATURE}", half, *quick, TEMPERATURE),
+    ]
 
 
 def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.DataFrame:
-    """Tests of every variant beside exact; samples are kept."""
+    """Tests of every way beside exact, a seed each; samples are kept."""
     starts = [load_start(default_starts(), number) for number in range(args.starts)]
     market = dataclasses.replace(reference_market(), slots=SLOTS)
-    cfg = SimConfig(market=market, lanes=args.lanes)
     start_mid = np.array([mid_at(start) for start in starts])
-    start_of = np.arange(args.trajectories) % args.starts
-    samples = {}
-    for variant in variants(args, model, starts, cfg):
-        watch = lambda done, wanted, name=variant.name: show_bar(done, wanted, f"{name:34}")
-        samples[variant.name] = resumed_sample(
-            args.out / SAMPLES, variant, start_of, start_mid, watch
-        )
-    watch = lambda done, wanted: show_bar(done, wanted, f"{'tests and their power':34}")
-    return compare_samples(samples, args.seed, watch)
-
-
-def variants(
-    args: argparse.Namespace, model: OrderModel, starts: list[StartPoint], cfg: SimConfig
-) -> list[Variant]:
-    """Exact, exact again, the anchored policies, and one that must differ; a seed each."""
-    window = model.config.num_max_orders
+    states = start_states(starts, model, market, args.seconds)
     identity: dict[str, Any] = {
         "weights": file_hash(args.model / TENSOR_FILE),
         "starts": [file_hash(default_starts()), args.starts],
     }
-    half = anchored(model.config, window // 2)
-    kinds = [("exact", exact(EXACT_SEGMENT), 1.0), ("exact, other seed", exact(EXACT_SEGMENT), 1.0)]
-    kinds += [(f"anchored({c})", anchored(model.config, c), 1.0) for c in growths(window)]
-    kinds.append((f"anchored({window // 2}), temperature {TEMPERATURE}", half, TEMPERATURE))
-    states = start_states(starts, model, cfg.market, args.seconds)
-    return [
-        policy_variant(
-            name,
+    samples = {}
+    for number, way in enumerate(ways(args, model)):
+        variant = policy_variant(
+            way.name,
             model,
-            policy,
+            way.policy,
             states,
             seed=args.seed + number,
-            cfg=cfg,
+            cfg=SimConfig(market=market, lanes=way.lanes),
             identity=identity,
-            temperature=temperature,
+            temperature=way.temperature,
         )
-        for number, (name, policy, temperature) in enumerate(kinds)
-    ]
+        watch = lambda done, wanted, name=way.name: show_bar(done, wanted, f"{name:34}")
+        start_of = np.arange(way.times * args.trajectories) % args.starts
+        samples[way.name] = resumed_sample(args.out / SAMPLES, variant, start_of, start_mid, watch)
+    watch = lambda done, wanted: show_bar(done, wanted, f"{'tests and their power':34}")
+    return compare_samples(samples, args.seed, watch)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from jaxmars.types import Params
 
 ATTRIBUTES = ("type", "price", "volume", "interval")
 TOGETHER = 4  # contexts a device encodes side by side; more do not fit its caches
-DENSE_SHARES = (3 / 8, 5 / 8, 3 / 4, 7 / 8, 15 / 16, 31 / 32)  # of the window, beside powers of two
+DENSE_SHARES = (3 / 8, 5 / 8, 3 / 4, 7 / 8, 15 / 16, 31 / 32, 63 / 64)  # of the window
 GROWTH_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16)  # of the window
 
 Name = TypeVar("Name", bound=Hashable)
@@ -85,19 +85,20 @@ def contexts_of(flows: Sequence[np.ndarray], window: int, per_flow: int) -> Cont
     return Contexts(np.stack(rows), np.array(came, np.int32), np.array(of, np.int32))
 
 
-def last_orders_reader(model: OrderModel, orders: int) -> Read:
-    """The model on the last `orders` orders of every context.
+def last_orders_readers(model: OrderModel, lengths: Sequence[int]) -> dict[int, Read]:
+    """The model on the last n orders of every context, for each n of `lengths`.
 
-    Compiled once per number of orders; contexts are split over all devices.
+    Compiled once per n; contexts are split over all devices, which share one copy of the
+    parameters each.
     """
     params = jax.device_put(model.params, devices.everywhere())
 
-    def read(rows: np.ndarray) -> np.ndarray:
+    def read(orders: int, rows: np.ndarray) -> np.ndarray:
         there = jax.device_put(rows[:, rows.shape[1] - orders :], devices.split())
         logits = np.asarray(_next_logits(model.graphdef, params, there), np.float64)
         return logits - logsumexp(logits, axis=-1, keepdims=True)
 
-    return read
+    return {n: functools.partial(read, n) for n in lengths}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -169,11 +170,11 @@ def distances(
 
 
 def grid_lengths(window: int) -> list[int]:
-    """Numbers of orders to measure at, largest first: the window, its halvings, and denser near
-    it, where the contexts of anchored policies lie."""
+    """Numbers of orders to measure at, largest first: the window, one less, its halvings, and
+    denser near it, where the contexts of anchored policies lie."""
     halvings = [window >> shift for shift in range(window.bit_length())]
     dense = [round(share * window) for share in DENSE_SHARES]
-    return sorted({n for n in halvings + dense if n >= 1}, reverse=True)
+    return sorted({n for n in [window - 1, *halvings, *dense] if n >= 1}, reverse=True)
 
 
 def growths(window: int) -> list[int]:
@@ -186,8 +187,7 @@ def anchored_weights(lengths: Sequence[int], window: int, growth: int) -> np.nda
     """How much each measured length counts in the mean of `anchored(growth)`, `[lengths]`.
 
     The policy reads n = window - growth + 1 … window orders, each n once between two anchors.
-    Between measured lengths a distance is interpolated linearly in n; distances fall ever more
-    slowly with n, so a chord lies above them and the mean is not flattered.
+    Between measured lengths a distance is interpolated linearly in n.
 
     Args:
       lengths: that were measured; the window and one of at most window - growth + 1 among them.

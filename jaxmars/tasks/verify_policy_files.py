@@ -108,7 +108,7 @@ def markdown(report: Report) -> str:
         parts += [
             "## Trajectories\n\nEach variant beside the first one, from the same starts with "
             "other seeds. Difference of means, its standard error, and the smallest shift found "
-            f"with {POWER:.0%} probability, in standard deviations of the first; distance of "
+            f"with {POWER:.0%} probability, in standard deviations of a start; distance of "
             "Kolmogorov and Smirnov, permutation p-value, corrected over a variant's statistics "
             f"(Holm); differs: corrected p below {LEVEL}.\n",
             markdown_table(_with_errors(report.tests)).replace("**no**", "no"),
@@ -237,7 +237,7 @@ def _draw_tests(axes: Any, tests: pd.DataFrame) -> None:
     axes.axvline(0, color=QUIET, lw=0.8, zorder=1)
     axes.set_yticks(np.arange(len(names)), [x.replace(", ", ",\n") for x in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("difference of means, standard deviations of exact")
+    axes.set_xlabel("difference of means from exact, standard deviations of a start")
     axes.legend(
         fontsize=TEXT_NOTE, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0)
     )

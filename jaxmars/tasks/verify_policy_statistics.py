@@ -3,10 +3,10 @@
 Every variant runs its own trajectories from the same starts, with a seed of its own, so samples are
 independent. Each trajectory is reduced to a few numbers; for each of them the distributions under
 the reference and under a variant are compared by Kolmogorov and Smirnov's distance. Trajectories of
-one start have more in common than others, so values are taken relative to the mean of their start
-over both samples, and labels are permuted within starts only: exact under the null hypothesis, and
-the differences between starts do not drown those between variants. How large a difference the test
-would have found is simulated on the same values.
+one start have more in common than others, so values are taken relative to mean and standard
+deviation of their start over both samples, and labels are permuted within starts only: exact under
+the null hypothesis, and the differences between starts do not drown those between variants. How
+large a difference the test would have found is simulated on the same values.
 """
 
 import dataclasses
@@ -222,11 +222,15 @@ def ks_distance(values: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (np.abs(steps.cumsum(-1)) * last).max(-1) / (number * rest)[..., 0]
 
 
-def centred(values: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Values `[..., n]` less the mean of their block `[n]`."""
+def standardised(values: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Values `[..., n]` less the mean of their block `[n]`, over its standard deviation; zero in a
+    block without any."""
     _, of = np.unique(block, return_inverse=True)
     member = np.eye(of.max() + 1)[of]
-    return values - (values @ member / member.sum(0)) @ member.T
+    size = member.sum(0)
+    rest = values - (values @ member / size) @ member.T
+    scale = np.sqrt((rest**2) @ member / np.maximum(size - 1, 1)) @ member.T
+    return np.divide(rest, scale, out=np.zeros_like(rest), where=scale > 0)
 
 
 def shuffled(
@@ -250,7 +254,7 @@ def permutation_test(
       rng: source of the permutations.
       permutations: of the labels within blocks.
     """
-    values = centred(pair.values, pair.block)
+    values = standardised(pair.values, pair.block)
     found = float(ks_distance(values, pair.second))
     null = ks_distance(values, shuffled(pair.second, pair.block, permutations, rng))
     return Tested(found, float((1 + (null >= found).sum()) / (1 + permutations)), null)
@@ -261,12 +265,13 @@ def power_at(pair: Pair, shift: float, critical: float, labels: np.ndarray) -> f
 
     Args:
       pair: the samples, which are pooled.
-      shift: added to the second part of a split, in the unit of the values.
+      shift: added to the second part of a split, in standard deviations of its start.
       critical: distance above which the test rejects.
       labels: `[splits, n]` bool, the second part of every split.
     """
-    values = centred(pair.values + shift * labels, pair.block)
-    return float((ks_distance(values, labels) > critical).mean())
+    values = standardised(pair.values, pair.block) + shift * labels
+    found = ks_distance(standardised(values, pair.block), labels)
+    return float((found > critical).mean())
 
 
 def critical_distance(null: np.ndarray, level: float) -> float:
@@ -291,16 +296,15 @@ def detectable_shift(
       splits: of the pooled values, for every shift that is tried.
 
     Returns:
-      In standard deviations of the first sample; infinite if it exceeds all that are tried.
+      In standard deviations of a start; infinite if it exceeds all that are tried.
     """
-    scale = pair.values[~pair.second].std(ddof=1)
-    if not scale > 0:
+    if not standardised(pair.values, pair.block).any():
         return math.inf
     critical = critical_distance(null, level)
     labels = shuffled(pair.second, pair.block, splits, rng)
     before = 0.0
     for last, shift in itertools.pairwise(SHIFTS):
-        power = power_at(pair, shift * scale, critical, labels)
+        power = power_at(pair, shift, critical, labels)
         if power >= POWER:
             return float(last + (shift - last) * (POWER - before) / (power - before))
         before = power
@@ -330,10 +334,10 @@ def compare_samples(
       watch: called after every variant with what is done and wanted.
 
     Returns:
-      One row per variant and statistic: means of both; difference and its standard error within
-      starts, in standard deviations of the reference; ks; p; p_holm, over the statistics of one
-      variant; detectable, the shift that would have been found with probability `POWER` even as
-      the only one, in the same unit; differs, whether p_holm is below `LEVEL`.
+      One row per variant and statistic: means of both; difference and its standard error, in
+      standard deviations of a start; ks; p; p_holm, over the statistics of one variant;
+      detectable, the shift that would have been found with probability `POWER` even as the only
+      one, in the same unit; differs, whether p_holm is below `LEVEL`.
     """
     rng = np.random.default_rng(seed)
     (_, reference), *others = samples.items()
@@ -356,18 +360,16 @@ def compare_samples(
 
 
 def _difference(pair: Pair) -> dict[str, float]:
-    """Means of both samples and their difference in standard deviations of the first."""
+    """Means of both samples, and their difference in standard deviations of a start."""
     sides = [~pair.second, pair.second]
-    first, second = (pair.values[side] for side in sides)
-    scale = first.std(ddof=1)
-    known = scale > 0
-    rest = centred(pair.values - np.where(pair.second, second.mean(), first.mean()), pair.block)
+    values = standardised(pair.values, pair.block)
+    first, second = (float(values[side].mean()) for side in sides)
+    rest = values - np.where(pair.second, second, first)
     spare = len(rest) - len(np.unique(pair.block)) - 1
     within = (rest**2).sum() / spare if spare > 0 else math.nan
-    error = math.sqrt(within * sum(1 / side.sum() for side in sides))
     return {
-        "reference_mean": float(first.mean()),
-        "mean": float(second.mean()),
-        "difference": float((second.mean() - first.mean()) / scale) if known else math.nan,
-        "difference_error": float(error / scale) if known else math.nan,
+        "reference_mean": float(pair.values[sides[0]].mean()),
+        "mean": float(pair.values[sides[1]].mean()),
+        "difference": second - first,
+        "difference_error": math.sqrt(within * sum(1 / side.sum() for side in sides)),
     }

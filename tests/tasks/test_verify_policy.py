@@ -32,7 +32,7 @@ from jaxmars.tasks.verify_policy import (
     distances,
     grid_lengths,
     growths,
-    last_orders_reader,
+    last_orders_readers,
     mean_over_flows,
 )
 from jaxmars.tasks.verify_policy_files import FILES, Report, resumed_sample, write_policy
@@ -42,7 +42,6 @@ from jaxmars.tasks.verify_policy_statistics import (
     STATISTICS,
     Pair,
     Variant,
-    centred,
     compare_samples,
     critical_distance,
     detectable_shift,
@@ -52,6 +51,7 @@ from jaxmars.tasks.verify_policy_statistics import (
     policy_variant,
     power_at,
     shuffled,
+    standardised,
     start_states,
     trajectory_row,
 )
@@ -77,7 +77,7 @@ def contexts(model: OrderModel) -> Contexts:
 
 @pytest.fixture(scope="module")
 def found(contexts: Contexts, model: OrderModel) -> dict[int, Distances]:
-    readers = {n: last_orders_reader(model, n) for n in LENGTHS}
+    readers = last_orders_readers(model, LENGTHS)
     return compare_readers(contexts, readers, model.config.slot_shape)
 
 
@@ -147,7 +147,7 @@ def rng() -> np.random.Generator:
 
 
 def test_batches_change_nothing(contexts: Contexts, model: OrderModel) -> None:
-    reads = {n: last_orders_reader(model, n) for n in (32, 20)}
+    reads = last_orders_readers(model, (32, 20))
     many = Contexts(*(np.concatenate([x] * 3) for x in contexts))
     calls: list[tuple[int, int]] = []
     watch = lambda done, wanted: calls.append((done, wanted))
@@ -207,11 +207,15 @@ def test_labels_stay_in_their_block(rng: np.random.Generator) -> None:
     assert len(np.unique(labels, axis=0)) > 40
 
 
-def test_centred_values_have_no_mean_in_any_block(rng: np.random.Generator) -> None:
-    block = np.array([5, 5, 9, 9, 9, 1])
-    own = centred(rng.normal(3, 1, (2, 6)), block)
-    for number in (1, 5, 9):
+def test_standardised_values_have_mean_zero_and_deviation_one(rng: np.random.Generator) -> None:
+    block = np.array([5, 5, 9, 9, 9, 1, 7, 7])
+    values = rng.normal(3, 2, (2, 8))
+    values[:, 6:] = 4.0
+    own = standardised(values, block)
+    for number in (5, 9):
         np.testing.assert_allclose(own[:, block == number].mean(1), 0, atol=1e-12)
+        np.testing.assert_allclose(own[:, block == number].std(1, ddof=1), 1)
+    assert not own[:, 5:].any(), "nothing to compare with, or no difference"
 
 
 def pair(rng: np.random.Generator, size: int, shift: float = 0.0) -> Pair:
@@ -242,12 +246,14 @@ def test_power_begins_at_the_level_and_rises_to_one(rng: np.random.Generator) ->
 
 
 def test_the_detectable_shift_is_found_with_the_power_promised(rng: np.random.Generator) -> None:
-    own = pair(rng, 40)
-    null = permutation_test(own, rng, 1999).null
-    shift = detectable_shift(own, null, LEVEL, rng)
-    scale = own.values[~own.second].std(ddof=1)
-    fresh = [permutation_test(pair(rng, 40, shift * scale), rng, 199).p for _ in range(200)]
-    assert (np.array(fresh) < LEVEL).mean() == pytest.approx(POWER, abs=0.12)
+    shifts = []
+    for _ in range(8):
+        own = pair(rng, 40)
+        null = permutation_test(own, rng, 999).null
+        shifts.append(detectable_shift(own, null, LEVEL, rng, splits=200))
+    shift = float(np.mean(shifts))
+    fresh = [permutation_test(pair(rng, 40, shift), rng, 199).p for _ in range(200)]
+    assert (np.array(fresh) < LEVEL).mean() == pytest.approx(POWER, abs=0.1)
 
 
 def test_more_trajectories_find_smaller_shifts(rng: np.random.Generator) -> None:
@@ -334,9 +340,10 @@ def test_only_what_differs_is_found(rng: np.random.Generator) -> None:
     assert differing[["variant", "statistic"]].to_numpy().tolist() == [["other", "spread"]]
     assert (table["p_holm"].to_numpy() >= table["p"].to_numpy()).all()
     row = differing.iloc[0]
-    scale = samples["exact"]["spread"].std()
-    np.testing.assert_allclose(row["difference"] * scale, row["mean"] - row["reference_mean"])
-    np.testing.assert_allclose(row["difference_error"] * scale, np.sqrt(2 / 60), rtol=0.25)
+    assert row["mean"] - row["reference_mean"] == pytest.approx(1.5, abs=0.5)
+    apart = np.sqrt(1 + 1.5**2 / 4)  # deviation of both samples together
+    np.testing.assert_allclose(row["difference"] * apart, 1.5, atol=0.5)
+    np.testing.assert_allclose(row["difference_error"] * apart, np.sqrt(2 / 60), rtol=0.25)
     assert row["detectable"] < row["difference"]
 
 
