@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from jaxmars import (
     __version__,
+    cli_backtest,
     cli_bench_lob,
     cli_convert,
     cli_data,
@@ -77,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (
         cli_forecast,
+        cli_backtest,
         cli_simulate,
         cli_replay,
         cli_facts,

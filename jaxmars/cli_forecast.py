@@ -172,7 +172,6 @@ def choose_policy(
 def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, MarketConfig, str]":
     """Start, instrument, and a few words on where it comes from."""
     from jaxmars.data import read_lobster
-    from jaxmars.data.lobster import PRICE_UNITS_PER_CURRENCY
     from jaxmars.data.start import load_start, lobster_start
     from jaxmars.sim.reference_market import reference_market
 
@@ -183,10 +182,24 @@ def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, Mark
         return start, market, f"reference market, start {number}"
     message, book = args.lobster
     data = read_lobster(message, book, args.tick)
+    market = recorded_market(data, args.slots, book)
+    seconds, nanoseconds = args.at
+    start = lobster_start(data, seconds, nanoseconds, market, needed)
+    return start, market, f"{pathlib.Path(message).stem.split('_')[0]} {clock_text(seconds)}"
+
+
+def recorded_market(data: Any, slots: int, book: Any) -> MarketConfig:
+    """The instrument of a LOBSTER day.
+
+    Raises:
+      InputError: fewer slots than its book has levels.
+    """
+    from jaxmars.data.lobster import PRICE_UNITS_PER_CURRENCY
+
     market = MarketConfig(
         tick_size=data.tick / PRICE_UNITS_PER_CURRENCY,
         lot_size=data.lot,
-        slots=args.slots,
+        slots=slots,
         levels=data.l2.size.shape[2],
     )
     if market.slots < 2 * market.levels:
@@ -194,9 +207,7 @@ def find_start(args: argparse.Namespace, needed: int) -> "tuple[StartPoint, Mark
             f"--slots is {market.slots}, expected at least {2 * market.levels}: "
             f"{book} has {market.levels} levels on each side"
         )
-    seconds, nanoseconds = args.at
-    start = lobster_start(data, seconds, nanoseconds, market, needed)
-    return start, market, f"{pathlib.Path(message).stem.split('_')[0]} {clock_text(seconds)}"
+    return market
 
 
 def start_notes(

@@ -234,6 +234,8 @@ class OrderModelConfig:
       max_change: largest price change to the open, basis points (table rows: 2 * max_change + 1).
       num_time_rows: rows of the time table.
       seconds_per_row: seconds of one row of the time table.
+      rounded_rope: whether the rotary frequencies are rounded to half precision, as in models the
+        release serves; for comparison with what they put out.
     """
 
     dropout: float = 0.1
@@ -250,6 +252,7 @@ class OrderModelConfig:
     max_change: int = 2000
     num_time_rows: int = 2881
     seconds_per_row: int = 5
+    rounded_rope: bool = False
 
     def __post_init__(self) -> None:
         positive = (

@@ -10,6 +10,9 @@ from typing import Any
 
 from jaxmars.errors import InputError
 
+CONFIG = "config.json"  # of a folder that a run claims
+PART = ".part"  # how the names of files begin that are still being written
+
 
 def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path], object]]) -> None:
     """Writes several files of a folder: all of them, or none if a writer fails.
@@ -21,7 +24,7 @@ def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path]
     fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=out, prefix=".part") as name:
+        with tempfile.TemporaryDirectory(dir=out, prefix=PART) as name:
             part = pathlib.Path(name)
             for file, write in writers.items():
                 write(part / file)
@@ -32,6 +35,52 @@ def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path]
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
+
+
+def claim(out: pathlib.Path, about: dict[str, Any], kind: str) -> None:
+    """Makes a folder that of a run which may be interrupted and started again.
+
+    Args:
+      out: the folder, made if absent.
+      about: everything that makes the run what it is, as JSON values; kept as config.json.
+      kind: of run, a noun.
+
+    Raises:
+      InputError: it holds another run or something else.
+    """
+    path = out / CONFIG
+    if not path.exists():
+        if out.exists() and (not out.is_dir() or any(_real_names(out))):
+            raise InputError(f"{out} holds no {kind}, expected one or an empty or new folder")
+        write_atomically(path, lambda part: part.write_text(to_json(about)))
+        return
+    try:
+        there = json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{path} is damaged, expected the JSON of a {kind}") from None
+    difference = first_difference(there, json.loads(to_json(about)))
+    if difference is not None:
+        name, old, new = difference
+        raise InputError(
+            f"{out} holds a {kind} with {name} {old!r:.80}, not {new!r:.80}: expected the same "
+            "configuration to go on, or another folder"
+        )
+
+
+def first_difference(old: Any, new: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Where two JSON values differ first: (dotted name, old, new); None if they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            found = first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    return None if old == new else (name, old, new)
+
+
+def _real_names(folder: pathlib.Path) -> list[str]:
+    """What a folder holds besides files that were being written when something stopped."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(PART)]
 
 
 def check_out(out: pathlib.Path, names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ window slides, a key-value cache is no longer that function (deeper layers would
 left), so the choice is between recomputing and letting the context grow and start again.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ Prefix = Any  # a pytree of float arrays, of a start
 SHARED_BY = 16  # trajectories; fewer gain less than the second program takes to compile
 SHARED_SEGMENTS = 2  # of a trajectory; in a longer one the first matters little
 ENCODED_TOGETHER = 4  # contexts that a CPU device encodes side by side
+ENCODED_TOGETHER_ELSEWHERE = 64
 
 
 class ContextPolicy(NamedTuple):
@@ -182,11 +184,11 @@ def _hidden_at(net: OrderNet, rows: jax.Array, position: jax.Array) -> jax.Array
 
 
 def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.Array) -> Any:
-    """`encode(net, *contexts)`; under `vmap` a CPU runs `ENCODED_TOGETHER` contexts at a time.
+    """`encode(net, *contexts)`; under `vmap` a device takes a few contexts at a time.
 
-    The attention scores of more do not fit its caches: 64 contexts of the built-in model are
-    anchored twice as fast in turns, with a seventh of the memory. Each turn takes its contexts from
-    all over the batch, so that a batch split over devices stays split.
+    On a CPU the attention scores of more do not fit its caches: 64 contexts of the built-in model
+    are anchored twice as fast in turns, with a seventh of the memory. Elsewhere a turn is as large
+    as it can be while its activations stay small beside the keys and values it makes.
     """
     graphdef, params = nnx.split(net)
 
@@ -196,18 +198,23 @@ def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.A
     def many(num: int, batched: list[Any], params: nnx.State, *contexts: jax.Array) -> Any:
         axes = jax.tree.map(lambda has_axis: 0 if has_axis else None, tuple(batched))
         together = jax.vmap(alone, in_axes=axes)
-        width = math.gcd(num, ENCODED_TOGETHER * jax.device_count())
 
-        def in_turns(params: nnx.State, *contexts: jax.Array) -> Any:
-            cut = lambda x: x.reshape(width, -1, *x.shape[1:]).swapaxes(0, 1)
-            join = lambda x: x.swapaxes(0, 1).reshape(num, *x.shape[2:])
+        def in_turns(most: int, params: nnx.State, *contexts: jax.Array) -> Any:
+            width = math.gcd(num, most)
+            cut = lambda x: x.reshape(-1, width, *x.shape[1:])
+            join = lambda x: x.reshape(num, *x.shape[2:])
             turns = tuple(cut(x) for x in contexts)
             return jax.tree.map(join, lax.map(lambda turn: together(params, *turn), turns))
 
         if any(jax.tree.leaves(batched[0])) or not all(batched[1:]):
             found = together(params, *contexts)
         else:
-            found = lax.platform_dependent(params, *contexts, cpu=in_turns, default=together)
+            found = lax.platform_dependent(
+                params,
+                *contexts,
+                cpu=functools.partial(in_turns, ENCODED_TOGETHER),
+                default=functools.partial(in_turns, ENCODED_TOGETHER_ELSEWHERE),
+            )
         return found, jax.tree.map(lambda _: True, found)
 
     called = jax.custom_batching.custom_vmap(alone)

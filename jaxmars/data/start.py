@@ -144,6 +144,12 @@ def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
+def count_starts(path: pathlib.Path) -> int:
+    """How many starts a file written by `save_starts` holds."""
+    with np.load(path, allow_pickle=False) as file:
+        return len({name.split(".")[0] for name in file.files})
+
+
 def load_start(path: pathlib.Path, number: int) -> StartPoint:
     """One start of a file written by `save_starts`.
 

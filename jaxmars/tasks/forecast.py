@@ -1,6 +1,5 @@
 """A Monte Carlo forecast: many futures of one start, and their distribution."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,17 +14,19 @@ from jaxmars.agents.background import BackgroundParams, background_agent
 from jaxmars.agents.policy import ContextPolicy
 from jaxmars.book import with_slots
 from jaxmars.config import MarketConfig, SimConfig
+from jaxmars.data.flow import slice_flow
 from jaxmars.data.start import StartPoint, event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.tasks import labels as rules
 from jaxmars.tasks.lane_plan import LanePlan, plan_lanes
-from jaxmars.tokens.window import History, history_of
+from jaxmars.tokens.window import History, history_of, keep_last
 from jaxmars.types import Kind, Side, Status
 
 BANDS = (0.5, 0.8, 0.95)  # central shares of the fan
 GRID_SECONDS = 5
+FIRST_READ = 2  # windows of orders before a start that are read at first; merged cancels need more
 MINUTE = 60
 NANOS = 1e-9
 
@@ -158,26 +159,8 @@ def forecast(
             f"{trajectories} futures of {minutes} minutes at temperature {temperature} were asked "
             "for, expected positive numbers"
         )
-    if mid_at(start) <= 0:
-        raise InputError(
-            "the book at the start is empty and nothing has traded yet, expected a price to start "
-            "from"
-        )
     agent, params = crowd(model, policy, cfg.market, temperature)
-    history = start_history(start, model, cfg.market, needed_orders(model, policy))
-    if start.book.size.shape[1] > cfg.market.slots:
-        raise InputError(
-            f"the book has {cfg.market.slots} slots per side, expected at least "
-            f"{start.book.size.shape[1]}, those of the start"
-        )
-    end = (int(start.time.sec) + minutes * MINUTE, int(start.time.nsec))
-    one = Start(
-        book=with_slots(start.book, cfg.market.slots),
-        time=clock.make_time(start.time.sec, start.time.nsec),
-        end=clock.make_time(*end),
-        last_price=jnp.int32(start.last_price),
-        memories=(history,),
-    )
+    one = lane_start(start, model, policy, cfg.market, minutes)
     starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
     plan = plan_lanes(starts, (params,), (agent,), cfg)
     tell(plan)
@@ -199,6 +182,35 @@ def forecast(
     )
     finished = sorted(run, key=lambda t: t.number)
     return summarise(start, finished, minutes, borders, paces[-1])
+
+
+def lane_start(
+    start: StartPoint, model: OrderModel, policy: ContextPolicy, market: MarketConfig, minutes: int
+) -> Start:
+    """Where the futures of a start begin, and when they end.
+
+    Raises:
+      InputError: no price or too few orders at the start, or fewer slots than its book has.
+    """
+    if mid_at(start) <= 0:
+        raise InputError(
+            "the book at the start is empty and nothing has traded yet, expected a price to start "
+            "from"
+        )
+    history = start_history(start, model, market, needed_orders(model, policy))
+    if start.book.size.shape[1] > market.slots:
+        raise InputError(
+            f"the book has {market.slots} slots per side, expected at least "
+            f"{start.book.size.shape[1]}, those of the start"
+        )
+    end = (int(start.time.sec) + minutes * MINUTE, int(start.time.nsec))
+    return Start(
+        book=with_slots(start.book, market.slots),
+        time=clock.make_time(start.time.sec, start.time.nsec),
+        end=clock.make_time(*end),
+        last_price=jnp.int32(start.last_price),
+        memories=(history,),
+    )
 
 
 def crowd(
@@ -226,17 +238,31 @@ def start_history(
       InputError: fewer rows than `needed` less one.
     """
     assert model.converters is not None
-    build = functools.partial(
-        history_of, model.converters.tables(), market, model.config.num_max_orders
-    )
-    event, l2 = start.flow
-    history = jax.jit(build)(event, l2, start.open_time, start.open_price)
+    tables, window = model.converters.tables(), model.config.num_max_orders
+    length, orders = FIRST_READ * window, len(start.flow.event.kind)
+    while True:
+        event, l2 = slice_flow(start.flow, max(orders - length, 0), orders)
+        opened = start.open_time, start.open_price
+        history = _history(tables, event, l2, *opened, market=market, window=window + 1)
+        if int(history.window.count) > window or length >= orders:
+            break
+        length *= 2
+    last = keep_last(history.window, window)
+    history = history._replace(window=last._replace(rows=last.rows[:window]))
     if int(history.window.count) < needed - 1:
         raise InputError(
             f"the start has {int(history.window.count)} orders before it (cancels at one price "
             f"and time count once), expected at least {needed - 1} for this model"
         )
     return history
+
+
+_history = jax.jit(
+    lambda tables, event, l2, *opened, market, window: history_of(
+        tables, market, window, event, l2, *opened
+    ),
+    static_argnames=("market", "window"),
+)
 
 
 def summarise(

@@ -8,7 +8,6 @@ bit or nearly so (a program compiled anew may round one order's loss differently
 
 import dataclasses
 import itertools
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ import jax
 import numpy as np
 
 from jaxmars import devices
-from jaxmars.errors import InputError
-from jaxmars.files import to_json, write_atomically
+from jaxmars.files import claim
 from jaxmars.models import OrderModel
 from jaxmars.train.checkpoint import Checkpoints
 from jaxmars.train.flops import flops_per_order, peak_flops
@@ -69,7 +67,7 @@ def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
       InputError: the folder holds another run or a damaged one, or cannot be written to.
       TrainingError: the loss is not finite; the last good checkpoint stays.
     """
-    claim(run)
+    claim(run.out, run.about, "training run")
     checkpoints = Checkpoints(run.out / CHECKPOINTS)
     stream = run.source.training(run.cfg.batch, run.cfg.seed)
     try:
@@ -81,44 +79,6 @@ def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
             log.close()
     finally:
         checkpoints.close()
-
-
-def claim(run: Run) -> None:
-    """Makes the folder that of this run.
-
-    Raises:
-      InputError: it holds another run or something else.
-    """
-    path = run.out / CONFIG
-    if not path.exists():
-        if run.out.exists() and (not run.out.is_dir() or any(run.out.iterdir())):
-            raise InputError(
-                f"{run.out} holds no training run, expected one or an empty or new folder"
-            )
-        write_atomically(path, lambda part: part.write_text(to_json(run.about)))
-        return
-    try:
-        there = json.loads(path.read_text())
-    except ValueError:
-        raise InputError(f"{path} is damaged, expected the JSON of a training run") from None
-    difference = first_difference(there, json.loads(to_json(run.about)))
-    if difference is not None:
-        name, old, new = difference
-        raise InputError(
-            f"{run.out} holds a run with {name} {old!r:.80}, not {new!r:.80}: expected the same "
-            "configuration to go on, or another folder"
-        )
-
-
-def first_difference(old: Any, new: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Where two JSON values differ first: (dotted name, old, new); None if they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            found = first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    return None if old == new else (name, old, new)
 
 
 def _first_state(run: Run, checkpoints: Checkpoints, stream: Stream) -> TrainState:

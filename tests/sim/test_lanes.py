@@ -85,10 +85,10 @@ def test_a_trajectory_depends_on_its_number_only(whole_run: dict[int, Finished])
         assert rows_equal(finished, whole_run[number])
 
 
-def test_two_devices_compute_the_same(shared_run: dict[int, Finished]) -> None:
-    """In a process with two virtual devices, which hold four lanes."""
+def test_eight_devices_compute_the_same(shared_run: dict[int, Finished]) -> None:
+    """In a process with eight virtual devices, which hold sixteen lanes."""
     tests = pathlib.Path(__file__).parents[1]
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = "--xla_force_host_platform_device_count=8"
     paths = os.pathsep.join([str(tests), str(tests.parent)])
     done = subprocess.run(
         [sys.executable, "-m", "sim.lane_runs", *map(str, NUMBERS)],
@@ -99,7 +99,7 @@ def test_two_devices_compute_the_same(shared_run: dict[int, Finished]) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["devices"] == 2
+    assert found["devices"] == 8
     expected = {str(number): digest(finished) for number, finished in shared_run.items()}
     assert found["digests"] == expected
 

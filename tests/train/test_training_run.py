@@ -185,7 +185,7 @@ def test_another_configuration_is_refused(world: pathlib.Path, whole: pathlib.Pa
     run = run_of(world, whole)
     other = run._replace(about=run.about | {"train": run.about["train"] | {"seed": 4}})
     with pytest.raises(
-        InputError, match=r"holds a run with train\.seed 3, not 4: expected the same"
+        InputError, match=r"holds a training run with train\.seed 3, not 4: expected the same"
     ):
         train(other, lambda line: True)
 

@@ -1,0 +1,230 @@
+"""Forecasts from many moments, each scored by what happened.
+
+    jaxmars backtest --trajectories 64 --minutes 5 --out out/backtest
+    jaxmars backtest --moments moments.csv --weights my_weights --trajectories 128 --minutes 5
+
+moments.csv has the columns message, book (the files of a LOBSTER day, relative to the table) and at
+(HH:MM:SS). Without it the built-in starts of the reference market are taken.
+
+Finished chunks are kept: a run that was stopped goes on when it is started again with the same
+flags. Several processes share the work when each is started with --processes N --process I, all
+with the same folder, on one machine or on a shared disk. With --coordinator they first meet through
+jax.distributed; "auto" lets JAX find the numbers and the meeting place on a cluster it knows. The
+process that finds all chunks finished writes horizons.csv, summary.json and backtest.png.
+"""
+
+import argparse
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from jaxmars.builtin import default_starts, default_weights
+from jaxmars.cli_forecast import (
+    LONGEST_MINUTES,
+    MOST_LANES,
+    MOST_ORDERS,
+    MOST_SEEDS,
+    MOST_TRAJECTORIES,
+    MOST_UNITS,
+    known_borders,
+    known_growth,
+)
+from jaxmars.cli_pace import prepare_jax, show_bar, speed
+from jaxmars.cli_values import whole
+from jaxmars.config import Context, MarketConfig, SimConfig
+from jaxmars.errors import InputError
+from jaxmars.files import check_out, claim
+
+if TYPE_CHECKING:
+    from jaxmars.models import OrderModel
+    from jaxmars.tasks.backtest import Forecaster, Loaded, Moment
+
+NAME = "backtest"
+HELP = "forecast from many moments and score the forecasts"
+MOST_PROCESSES = 100_000
+AUTO = "auto"
+SAME = ("made_by", "seed", "weights_sha256", "config")  # of all processes that share a run
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of the command."""
+
+    def add(flag: str, text: str, **options: Any) -> None:
+        known = " (default: %(default)s)" if options.get("default") is not None else ""
+        parser.add_argument(flag, help=text + known, **options)
+
+    orders = whole(1, MOST_ORDERS)
+    add("--out", "folder of the run", type=pathlib.Path, default=pathlib.Path("out/backtest"))
+    add("--moments", "table of moments (default: the built-in starts)", type=pathlib.Path)
+    add("--weights", "model folder or hub id (default: the built-in weights)")
+    add(
+        "--trajectories",
+        "futures of each moment",
+        type=whole(1, MOST_TRAJECTORIES),
+        default=64,
+    )
+    add("--minutes", "horizon, minutes", type=whole(1, LONGEST_MINUTES), default=5)
+    add("--seed", "of all draws", type=whole(0, MOST_SEEDS - 1), default=0)
+    add("--chunk", "moments computed together", type=whole(1, MOST_ORDERS), default=4)
+    add(
+        "--tick",
+        "price units (1e-4 of the currency) per tick of the records (default: from their prices)",
+        type=whole(1, MOST_UNITS),
+    )
+    add("--slots", "orders a side of the book can hold", type=orders, default=512)
+    add("--growth", "orders between context anchors (default: half the window)", type=orders)
+    add(
+        "--context",
+        "how the model reads the past",
+        choices=[str(name) for name in Context],
+        default=str(Context.ANCHORED),
+    )
+    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES))
+    add("--max-events", "orders of one future, at most", type=orders, default=16384)
+    add("--processes", "processes that share the work", type=whole(1, MOST_PROCESSES), default=1)
+    add("--process", "which of them this is", type=whole(0, MOST_PROCESSES), default=0)
+    add("--coordinator", "HOST:PORT where the processes meet, or auto", metavar="PLACE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Moments, chunks, files."""
+    if args.process >= args.processes:
+        raise InputError(
+            f"--process is {args.process}, expected 0 to {args.processes - 1}: there are "
+            f"{args.processes} processes"
+        )
+    process, processes = join(args)
+    prepare_jax()
+    from jaxmars.convert import hub
+    from jaxmars.models import OrderModel
+    from jaxmars.provenance import provenance
+    from jaxmars.tasks import backtest
+    from jaxmars.tasks import backtest_files as files
+
+    check_out(args.out, files.FILES)
+    folder = hub.fetch(default_weights() if args.weights is None else args.weights)
+    model = OrderModel.from_pretrained(folder)
+    forecaster = make_forecaster(args, model, folder)
+    moments = files.read_moments(args.moments) if args.moments else builtin()
+    chunks = backtest.cut_chunks(moments, args.chunk)
+    made_by = provenance(args.seed, folder, describe(args, moments, forecaster))
+    claim(args.out, {name: made_by[name] for name in SAME}, "backtest")
+    for number in backtest.share_of(len(chunks), process, processes):
+        if not files.is_finished(args.out, number):
+            run_one(args, forecaster, chunks[number], f"chunk {number + 1}/{len(chunks)}", number)
+    if all(files.is_finished(args.out, number) for number in range(len(chunks))):
+        rows = files.read_horizons(args.out, len(chunks))
+        print(files.write_backtest(args.out, rows, made_by).to_string(index=False))
+        print(f"wrote {args.out}/horizons.csv, summary.json, backtest.png")
+
+
+def join(args: argparse.Namespace) -> tuple[int, int]:
+    """(which process this is, how many there are), after they have met if they are to.
+
+    Raises:
+      InputError: they do not meet.
+    """
+    if args.coordinator is None:
+        return args.process, args.processes
+    import jax
+
+    found = args.coordinator == AUTO
+    place = {} if found else {"coordinator_address": args.coordinator}
+    numbers = {} if found else {"num_processes": args.processes, "process_id": args.process}
+    try:
+        jax.distributed.initialize(**place, **numbers)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the processes do not meet at {args.coordinator}: {error}; expected HOST:PORT of "
+            "process 0, the same for all, or auto on a cluster that JAX knows"
+        ) from error
+    return jax.process_index(), jax.process_count()
+
+
+def builtin() -> "list[Moment]":
+    """The built-in starts."""
+    from jaxmars.data.start import count_starts
+    from jaxmars.tasks.backtest_files import builtin_moments
+
+    return builtin_moments(range(count_starts(default_starts())))
+
+
+def make_forecaster(
+    args: argparse.Namespace, model: "OrderModel", folder: pathlib.Path
+) -> "Forecaster":
+    """The model and what to do with it."""
+    from jaxmars.agents.policy import POLICIES
+    from jaxmars.tasks.backtest import Forecaster
+    from jaxmars.tasks.lane_plan import default_lanes, default_opening_lanes
+
+    if model.converters is None:
+        raise InputError(f"{folder} has no converters.json, expected the bins of the model there")
+    policy = POLICIES[args.context](model.config, known_growth(args, model))
+    cfg = SimConfig(
+        segment=policy.segment,
+        lanes=args.lanes or default_lanes(args.trajectories),
+        max_events=args.max_events,
+        opening_lanes=args.lanes or default_opening_lanes(args.trajectories),
+    )
+    borders = known_borders(folder, model)
+    numbers = (args.trajectories, args.minutes, args.seed)
+    return Forecaster(model, policy, cfg, *numbers, borders)
+
+
+def run_one(
+    args: argparse.Namespace,
+    forecaster: "Forecaster",
+    chunk: "list[Moment]",
+    title: str,
+    number: int,
+) -> None:
+    """One chunk, from its moments to its files."""
+    from jaxmars.provenance import environment
+    from jaxmars.tasks.backtest import run_chunk
+    from jaxmars.tasks.backtest_files import write_chunk
+
+    def watch(pace: Any) -> None:
+        text = f"{title}: {pace.finished}/{pace.wanted} futures, {speed(pace):,.0f} orders/s"
+        show_bar(pace.finished, pace.wanted, text)
+
+    loaded, market = load(args, chunk, forecaster)
+    tell = lambda plan: print(f"{title}: context {forecaster.policy.name}; {plan}", file=sys.stderr)
+    result = run_chunk(loaded, market, forecaster, watch, tell)
+    print(file=sys.stderr)
+    write_chunk(args.out, number, result, environment() | {"seed": args.seed, "chunk": number})
+
+
+def load(
+    args: argparse.Namespace, chunk: "list[Moment]", forecaster: "Forecaster"
+) -> "tuple[list[Loaded], MarketConfig]":
+    """The moments of a chunk with their books and orders, and their market."""
+    import dataclasses
+
+    from jaxmars.cli_forecast import recorded_market
+    from jaxmars.data import read_lobster
+    from jaxmars.data.start import load_start, lobster_start
+    from jaxmars.sim.reference_market import reference_market
+    from jaxmars.tasks.backtest import Loaded
+    from jaxmars.tasks.forecast import needed_orders
+
+    first = chunk[0]
+    if first.message is None or first.book is None:
+        market = dataclasses.replace(reference_market(), slots=args.slots)
+        return [Loaded(m, load_start(default_starts(), m.at[0])) for m in chunk], market
+    data = read_lobster(first.message, first.book, args.tick)
+    market = recorded_market(data, args.slots, first.book)
+    needed = needed_orders(forecaster.model, forecaster.policy)
+    return [Loaded(m, lobster_start(data, *m.at, market, needed)) for m in chunk], market
+
+
+def describe(
+    args: argparse.Namespace, moments: "list[Moment]", forecaster: "Forecaster"
+) -> dict[str, Any]:
+    """What makes the run what it is; how it is shared among processes does not."""
+    names = ("trajectories", "minutes", "chunk", "tick", "slots", "growth", "max_events")
+    return {
+        **{name: getattr(args, name) for name in names},
+        "context": forecaster.policy.name,
+        "lanes": [forecaster.cfg.lanes, forecaster.cfg.opening_lanes],
+        "moments": [moment.name for moment in moments],
+    }
