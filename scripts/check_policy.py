@@ -3,8 +3,9 @@
 Per order: KL of the next order between reading the whole window and the last n orders, on sessions
 of the reference market, and its mean for `anchored(C)`. Trajectories: the built-in starts run under
 both, a few numbers of each compared by two-sample tests whose power is simulated.
-Two controls go with them: exact against itself with another seed, and a model at a temperature
-that must be found to differ. Samples are kept in OUT/samples, so a run that was stopped goes on.
+Controls go with them: exact against itself with another seed, and the model at temperatures that
+the tests should find if they have the power. Samples are kept in OUT/samples, so a run that was
+stopped goes on.
 
     python scripts/check_policy.py weights/default --out out/check_policy
     python scripts/check_policy.py weights/default --random xl --sessions 4 --positions 1
@@ -23,7 +24,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxmars.agents.policy import ContextPolicy, anchored, exact
+from jaxmars.agents.policy import ContextPolicy, anchored, exact, shared_prefix
 from jaxmars.builtin import default_starts
 from jaxmars.cli_pace import prepare_jax, show_bar
 from jaxmars.cli_values import above_zero, natural, positive
@@ -45,6 +46,7 @@ from jaxmars.tasks.verify_policy import (
     grid_lengths,
     growths,
     last_orders_readers,
+    tempered_reader,
 )
 from jaxmars.tasks.verify_policy_files import (
     FILES,
@@ -62,7 +64,8 @@ from jaxmars.tasks.verify_policy_statistics import (
 from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
-TEMPERATURE = 1.3  # of the control that must be found to differ
+TEMPERATURES = (1.3, 2.0)  # of the controls: a small and a large difference
+EXACT, EXACT_AGAIN = "exact", "exact, other seed"
 # Of exact runs, whose work does not depend on how it is cut: short segments and few lanes waste
 # less of it when trajectories end.
 EXACT_SEGMENT, EXACT_LANES = 16, 4
@@ -119,8 +122,14 @@ def measure(args: argparse.Namespace) -> Report:
     flows = reference_flows(SESSION_SEED, args.seed, reference_market(), given.converters, plan)
     contexts = contexts_of([flow.rows for flow in flows], window, args.positions)
     readers = last_orders_readers(model, grid_lengths(window))
+    controls = {
+        f"temperature {value:g}": tempered_reader(readers[window], model, value)
+        for value in TEMPERATURES
+    }
     watch = lambda done, wanted: show_bar(done, wanted, f"{'distances per order':34}")
-    found = compare_readers(contexts, readers, model.config.slot_shape, watch)
+    found = compare_readers(contexts, {**readers, **controls}, model.config.slot_shape, watch)
+    by_length = {n: found[n] for n in readers}
+    by_control = {name: found[name] for name in controls}
     notes = [
         f"{len(contexts.came)} contexts of {window} orders, {args.positions} of each of "
         f"{args.sessions} sessions of the reference market; {model.num_params:,} parameters",
@@ -129,8 +138,9 @@ def measure(args: argparse.Namespace) -> Report:
     if args.trajectories and args.random is None:
         tests = compare_trajectories(args, model)
         notes.append(
-            f"{args.trajectories} trajectories of {args.seconds} seconds under exact, "
-            f"{args.times} times as many of the others, from {args.starts} starts in turn"
+            f"{args.trajectories} trajectories of {args.seconds} seconds under exact with either "
+            f"of two seeds, {args.times * args.trajectories} of the others, from {args.starts} "
+            "starts in turn; the others are compared with both samples of exact together"
         )
     title = str(args.model)
     if args.random is not None:
@@ -139,8 +149,9 @@ def measure(args: argparse.Namespace) -> Report:
         title=f"How far from exact: {title}",
         notes=notes,
         window=window,
-        lengths=distance_table(found, contexts.flow, "orders"),
-        anchored=anchored_table(found, contexts.flow, window),
+        lengths=distance_table(by_length, contexts.flow, "orders"),
+        anchored=anchored_table(by_length, contexts.flow, window),
+        controls=distance_table(by_control, contexts.flow, "control"),
         tests=tests,
     )
 
@@ -171,20 +182,25 @@ class Way(NamedTuple):
 
 
 def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
-    """Exact, exact again, the anchored policies, and one that must differ."""
+    """Exact twice, policies that read less, and controls."""
     window = model.config.num_max_orders
     quick = (args.lanes, args.times)
-    half = anchored(model.config, window // 2)
+    half = window // 2
     return [
-        Way("exact", exact(EXACT_SEGMENT), EXACT_LANES, 1),
-        Way("exact, other seed", exact(EXACT_SEGMENT), EXACT_LANES, 1),
+        Way(EXACT, exact(EXACT_SEGMENT), EXACT_LANES, 1),
+        Way(EXACT_AGAIN, exact(EXACT_SEGMENT), EXACT_LANES, 1),
         *(Way(f"anchored({c})", anchored(model.config, c), *quick) for c in growths(window)),
-        Way(f"anchored({window // 2}), temperature {TEMPERATURE}", half, *quick, TEMPERATURE),
+        Way(f"shared_prefix({half})", shared_prefix(model.config, half), *quick),
+        *(
+            Way(f"anchored({half}), temperature {t:g}", anchored(model.config, half), *quick, t)
+            for t in TEMPERATURES
+        ),
     ]
 
 
 def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.DataFrame:
-    """Tests of every way beside exact, a seed each; samples are kept."""
+    """Tests of every way beside both samples of exact, and of those beside each other; a seed
+    each. Samples are kept."""
     starts = [load_start(default_starts(), number) for number in range(args.starts)]
     market = dataclasses.replace(reference_market(), slots=SLOTS)
     start_mid = np.array([mid_at(start) for start in starts])
@@ -209,7 +225,10 @@ def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.Data
         start_of = np.arange(way.times * args.trajectories) % args.starts
         samples[way.name] = resumed_sample(args.out / SAMPLES, variant, start_of, start_mid, watch)
     watch = lambda done, wanted: show_bar(done, wanted, f"{'tests and their power':34}")
-    return compare_samples(samples, args.seed, watch)
+    first, again = (samples.pop(name) for name in (EXACT, EXACT_AGAIN))
+    alarm = compare_samples({EXACT: first, EXACT_AGAIN: again}, args.seed, watch)
+    both = {EXACT: pd.concat([first, again]), **samples}
+    return pd.concat([alarm, compare_samples(both, args.seed, watch)], ignore_index=True)
 
 
 if __name__ == "__main__":

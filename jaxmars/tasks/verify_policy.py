@@ -21,6 +21,7 @@ from scipy.special import logsumexp, rel_entr
 from jaxmars import devices
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
+from jaxmars.models.heads import FactoredHead
 from jaxmars.tokens.order import ORDER_INDEX
 from jaxmars.types import Params
 
@@ -96,9 +97,42 @@ def last_orders_readers(model: OrderModel, lengths: Sequence[int]) -> dict[int, 
     def read(orders: int, rows: np.ndarray) -> np.ndarray:
         there = jax.device_put(rows[:, rows.shape[1] - orders :], devices.split())
         logits = np.asarray(_next_logits(model.graphdef, params, there), np.float64)
-        return logits - logsumexp(logits, axis=-1, keepdims=True)
+        return logits - _log_sum(logits, (-1,))
 
     return {n: functools.partial(read, n) for n in lengths}
+
+
+def tempered_reader(read: Read, model: OrderModel, temperature: float) -> Read:
+    """What the head draws from at another temperature, given what it would at one.
+
+    Source: `Head.sample`; a factored head divides the logits of each attribute given the earlier
+    ones, a joint head those of whole orders.
+    """
+    staged = isinstance(model.net().head, FactoredHead)
+    shape = model.config.slot_shape if staged else (model.config.vocab,)
+    return lambda rows: tempered(read(rows), shape, temperature)
+
+
+def tempered(log_probs: np.ndarray, shape: tuple[int, ...], temperature: float) -> np.ndarray:
+    """Log-probabilities `[contexts, vocab]` with each draw of a sequence at a temperature.
+
+    Args:
+      log_probs: normalised, at temperature one.
+      shape: outcomes of the draws, one after the other; their product is the vocabulary.
+      temperature: by which the logits of every draw are divided.
+    """
+    joint = log_probs.reshape(-1, *shape)
+    total = np.zeros_like(joint)
+    for axis in range(1, joint.ndim):
+        later = tuple(range(axis + 1, joint.ndim))
+        own = _log_sum(joint, later) / temperature
+        total += own - _log_sum(own, (axis,))
+    return total.reshape(log_probs.shape)
+
+
+def _log_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Logarithm of the sum of exponentials over `axes`, which stay with length one."""
+    return np.asarray(logsumexp(x, axis=axes, keepdims=True)) if axes else x
 
 
 @functools.partial(jax.jit, static_argnums=0)

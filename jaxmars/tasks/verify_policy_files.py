@@ -25,13 +25,14 @@ from jaxmars.tasks.verify_statistics import markdown_table
 
 TABLE, NUMBERS, FIGURE = "policy.md", "policy.json", "policy.png"
 LENGTHS, ANCHORED, TESTS = "policy_lengths.csv", "policy_anchored.csv", "policy_tests.csv"
-FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, TESTS)
+CONTROLS = "policy_controls.csv"
+FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, CONTROLS, TESTS)
 SAMPLES = "samples"  # folder of unfinished and finished samples
 DIGEST = 12  # hex digits of an identity in a file name
 
 PANEL_INCHES = (6.6, 4.8)
 DOTS_PER_INCH = 140
-INK, QUIET, BAND, MARK = "#1f5fa8", "#adb5bd", "#e9ecef", "#c4501b"
+INK, INK_QUIET, QUIET, BAND, MARK = "#1f5fa8", "#495057", "#adb5bd", "#e9ecef", "#c4501b"
 ATTRIBUTE_COLOURS = ("#0b7285", "#5f3dc4", "#2b8a3e", "#e67700")
 STATISTIC_COLOURS = ("#1f5fa8", "#0b7285", "#5f3dc4", "#2b8a3e", "#e67700", "#c2255c")
 STATISTIC_MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -50,6 +51,7 @@ class Report(NamedTuple):
     window: int  # orders
     lengths: pd.DataFrame  # distance_table of the readers of the last n orders
     anchored: pd.DataFrame  # anchored_table
+    controls: pd.DataFrame  # distance_table of the whole window at other temperatures, by "control"
     tests: pd.DataFrame | None  # compare_samples, None if no trajectories were run
 
 
@@ -103,11 +105,13 @@ def markdown(report: Report) -> str:
         f"## anchored(C)\n\nReads {report.window} - C + 1 to {report.window} orders, each number "
         "as often; means of the table above, interpolated linearly between its lengths.\n",
         markdown_table(_with_errors(report.anchored)),
+        "## For scale\n\nThe whole window at another temperature.\n",
+        markdown_table(_with_errors(report.controls)),
     ]
     if report.tests is not None:
         parts += [
-            "## Trajectories\n\nEach variant beside the first one, from the same starts with "
-            "other seeds. Difference of means, its standard error, and the smallest shift found "
+            "## Trajectories\n\nEach variant beside exact, from the same starts with other seeds. "
+            "Difference of means, its standard error, and the smallest shift found "
             f"with {POWER:.0%} probability, in standard deviations of a start; distance of "
             "Kolmogorov and Smirnov, permutation p-value, corrected over a variant's statistics "
             f"(Holm); differs: corrected p below {LEVEL}.\n",
@@ -141,6 +145,7 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
         "window": report.window,
         "lengths": report.lengths,
         "anchored": report.anchored,
+        "controls": report.controls,
         "tests": report.tests,
     }
     text, facts = markdown(report), to_json(plain(numbers) | made_by)
@@ -151,6 +156,7 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
         NUMBERS: lambda path: path.write_text(facts, encoding="utf-8"),
         LENGTHS: table(report.lengths),
         ANCHORED: table(report.anchored),
+        CONTROLS: table(report.controls),
     }
     if report.tests is not None:
         writers[TESTS] = table(report.tests)
@@ -192,6 +198,12 @@ def _draw_lengths(axes: Any, report: Report) -> None:
         axes.text(
             report.window * LABEL_GAP, row["kl"], f"C = {row['growth']}",
             fontsize=TEXT_NOTE, color=MARK, va="center",
+        )  # fmt: skip
+    for row in report.controls.to_dict("records"):
+        axes.axhline(row["kl"], color=QUIET, lw=1.0, ls=(0, (4, 3)), zorder=1)
+        axes.text(
+            report.window * LABEL_GAP, row["kl"], str(row["control"]),
+            fontsize=TEXT_NOTE, color=INK_QUIET, va="bottom", ha="right",
         )  # fmt: skip
     axes.plot([], [], color=MARK, lw=1.4, label="anchored(C), mean over the n it reads")
     for name, colour in zip(ATTRIBUTES, ATTRIBUTE_COLOURS, strict=True):

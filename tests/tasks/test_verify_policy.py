@@ -1,19 +1,23 @@
 """Distances from exact: per order against enumeration, trajectories by tests with known power."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 from oracles.forecast_world import GROWTH
+from oracles.tiny_world import loud_model, quick_jit
 from scipy import stats
 from scipy.special import softmax
 
 from jaxmars.agents.policy import anchored
-from jaxmars.config import SimConfig
+from jaxmars.config import OrderModelConfig, SimConfig
 from jaxmars.data.start import StartPoint
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
@@ -34,6 +38,8 @@ from jaxmars.tasks.verify_policy import (
     growths,
     last_orders_readers,
     mean_over_flows,
+    tempered,
+    tempered_reader,
 )
 from jaxmars.tasks.verify_policy_files import FILES, Report, resumed_sample, write_policy
 from jaxmars.tasks.verify_policy_statistics import (
@@ -144,6 +150,32 @@ def test_the_expected_loss_gap_is_the_kl(rng: np.random.Generator) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(3)
+
+
+def test_a_factored_head_is_tempered_stage_by_stage(rng: np.random.Generator) -> None:
+    cfg = dataclasses.replace(OrderModelConfig.tiny(), head="factored")
+    model = loud_model(cfg)
+    head: Any = model.net().head
+    hidden = jnp.asarray(rng.normal(size=cfg.emb_dim), jnp.float32)
+    slots = jnp.array([2, 5, 1, 3], jnp.int32)
+
+    def both() -> tuple[jax.Array, jax.Array]:
+        """Of every order at temperature one, and of one at another, as `Head.sample` draws it."""
+        own = [jax.nn.log_softmax(s(hidden, slots[:i]) / 1.7) for i, s in enumerate(head.stages)]
+        return head.logits(hidden), jnp.stack([x[k] for x, k in zip(own, slots, strict=True)]).sum()
+
+    logits, drawn = quick_jit(both)()
+    read = lambda rows: np.asarray(logits, float)[None]
+    found = tempered_reader(read, model, 1.7)(np.zeros(0))
+    np.testing.assert_allclose(np.exp(found).sum(), 1, rtol=1e-5)
+    token = np.ravel_multi_index(tuple(map(int, slots)), cfg.slot_shape)
+    np.testing.assert_allclose(found[0, token], drawn, rtol=1e-5)
+
+
+def test_a_joint_head_is_tempered_as_a_whole(rng: np.random.Generator) -> None:
+    logits = rng.normal(size=(3, 24))
+    found = tempered(np.log(softmax(logits, axis=1)), (24,), 0.4)
+    np.testing.assert_allclose(np.exp(found), softmax(logits / 0.4, axis=1))
 
 
 def test_batches_change_nothing(contexts: Contexts, model: OrderModel) -> None:
@@ -397,7 +429,9 @@ def test_the_report_is_written_whole(
     tests = compare_samples({"exact": sample(rng), "anchored(4)": sample(rng, orders=2.0)}, 0)
     every = {n: Distances(*(x * (32 - n) for x in found[4])) for n in range(32, 0, -1)}
     lengths = distance_table(every, contexts.flow, "orders")
-    report = Report("title", ["note"], 32, lengths, anchored_table(every, contexts.flow, 32), tests)
+    controls = distance_table({"hot": found[4]}, contexts.flow, "control")
+    policies = anchored_table(every, contexts.flow, 32)
+    report = Report("title", ["note"], 32, lengths, policies, controls, tests)
     write_policy(tmp_path, report, {"seed": 0})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
     facts = json.loads((tmp_path / "policy.json").read_text())
