@@ -356,6 +356,8 @@ class SimConfig:
       max_events: event budget of one trajectory.
       opening_lanes: trajectories of one start that go through their first segment together on one
         device, where agents gain from it; 0 for as many as `lanes`.
+      model_devices: devices that hold one copy of the parameters between them and run the same
+        lanes, for models too large for one.
     """
 
     market: MarketConfig = MarketConfig()
@@ -363,9 +365,10 @@ class SimConfig:
     lanes: int = 16
     max_events: int = 16384
     opening_lanes: int = 0
+    model_devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("segment", "lanes", "max_events"):
+        for name in ("segment", "lanes", "max_events", "model_devices"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"simulation {name} must be positive, got {getattr(self, name)}")
         if self.opening_lanes < 0:

@@ -16,7 +16,6 @@ from jaxmars.agents.base import Agent, Decision, MarketView, Request, make_reque
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
-from jaxmars.models.decoder import OrderNet
 from jaxmars.tokens.bins import TokenTables, sample
 from jaxmars.tokens.order import ELAPSED, TYPE_CANCEL, TYPE_SELL
 from jaxmars.tokens.window import History, Window, push_event
@@ -37,7 +36,7 @@ class BackgroundParams(NamedTuple):
 class _Ready(NamedTuple):
     """`BackgroundParams` as the compiled loop takes them."""
 
-    model: Params  # with the layers' parameters apart
+    net: tuple[nnx.GraphDef, nnx.State]  # the order model with the layers' parameters apart
     tables: TokenTables
     temperature: jax.Array
     prefix: Prefix  # of the context policy
@@ -65,14 +64,12 @@ def background_agent(
     elapsed time outside the model's table is clipped and sets `FEATURE_RANGE`.
     """
     latest = model.num_time_rows * model.seconds_per_row
-    shape = nnx.eval_shape(lambda: OrderNet(model, rngs=nnx.Rngs(0)).unstack())
-    unstacked, _ = nnx.split(shape)
 
     def prepare(params: BackgroundParams) -> _Ready:
         net = nnx.merge(graphdef, params.model).unstack()
         prefix = () if params.begins is None else policy.share(net, params.begins)
         temperature = jnp.asarray(params.temperature)
-        return _Ready(nnx.split(net)[1], params.tables, temperature, prefix)
+        return _Ready(nnx.split(net), params.tables, temperature, prefix)
 
     def init(
         params: _Ready, key: jax.Array, view: MarketView, memory: History
@@ -81,7 +78,7 @@ def background_agent(
         return BackgroundState(memory, (), no_request(), view.time), view.time
 
     def refresh(params: _Ready, state: BackgroundState) -> BackgroundState:
-        net = nnx.merge(unstacked, params.model)
+        net = nnx.merge(*params.net)
         window, cache = policy.anchor(net, params.prefix, state.history.window)
         return state._replace(history=state.history._replace(window=window), cache=cache)
 
@@ -105,7 +102,7 @@ def background_agent(
         event: Event,
         is_done: jax.Array,
     ) -> Decision:
-        net = nnx.merge(unstacked, params.model)
+        net = nnx.merge(*params.net)
         history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
         hidden, cache = policy.read(net, params.prefix, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))

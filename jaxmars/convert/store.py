@@ -203,11 +203,17 @@ def file_hash(path: pathlib.Path) -> str:
 
 def _check_value(path: pathlib.Path, key: str, value: Any, kind: type) -> None:
     """One value of config.json against the type of its field."""
-    wanted = {int: f"an integer in [1, {MAX_SIZE}]", float: "a number in [0, 1)", str: "a string"}
+    wanted = {
+        int: f"an integer in [1, {MAX_SIZE}]",
+        float: "a number in [0, 1)",
+        str: "a string",
+        bool: "true or false",
+    }
     right = {
         int: type(value) is int and 1 <= value <= MAX_SIZE,
         float: type(value) in (int, float) and 0 <= value < 1,
         str: type(value) is str,
+        bool: type(value) is bool,
     }
     if not right[kind]:
         raise InputError(f"{path}: {key} is {value!r:.80}, expected {wanted[kind]}")

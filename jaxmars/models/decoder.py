@@ -1,5 +1,6 @@
 """The order model's trunk: a causal decoder over order rows, with a cache of keys and values."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from jaxmars.config import OrderModelConfig
 from jaxmars.models.embedding import OrderEmbedding
 from jaxmars.models.heads import HEADS
 from jaxmars.models.layers import Block, RMSNorm, Slots, rotation
+from jaxmars.models.scaled import Stored, stored
 from jaxmars.tokens.order import NUM_FEATURES
 
 UNROLLED_LAYERS = 4  # layers per trip of the loop over layers; unrolled, the gradient is 2x faster
@@ -25,31 +27,43 @@ class KVCache(NamedTuple):
     keys by [head_dim, slot] with values by [slot, head_dim] is the fastest of five layouts tried.
     """
 
-    k: tuple[jax.Array, ...]  # per layer [kv_heads, head_dim, slots] float32
-    v: tuple[jax.Array, ...]  # per layer [kv_heads, slots, head_dim] float32
+    k: tuple[Stored, ...]  # per layer [kv_heads, head_dim, slots]
+    v: tuple[Stored, ...]  # per layer [kv_heads, slots, head_dim]
 
     @property
     def slots(self) -> int:
         """Orders it has room for."""
-        return self.k[0].shape[-1]
+        return jax.tree.leaves(self.k)[0].shape[-1]
 
     def cut(self, first: int, end: int) -> "KVCache":
         """Slots `first` to `end`, excluded."""
-        keys = tuple(k[..., first:end] for k in self.k)
-        return KVCache(keys, tuple(v[:, first:end] for v in self.v))
+        keys = jax.tree.map(lambda k: k[..., first:end], self.k)
+        return KVCache(keys, jax.tree.map(lambda v: v[:, first:end], self.v))
 
     def widened(self, slots: int) -> "KVCache":
         """The same with empty slots behind, `slots` in all."""
         free = (0, slots - self.slots)
-        keys = tuple(jnp.pad(k, ((0, 0), (0, 0), free)) for k in self.k)
-        return KVCache(keys, tuple(jnp.pad(v, ((0, 0), free, (0, 0))) for v in self.v))
+        keys = jax.tree.map(lambda k: jnp.pad(k, ((0, 0), (0, 0), free)), self.k)
+        return KVCache(keys, jax.tree.map(lambda v: jnp.pad(v, ((0, 0), free, (0, 0))), self.v))
 
 
-def init_cache(cfg: OrderModelConfig) -> KVCache:
-    """An empty cache of `cfg.num_max_orders` slots."""
+def init_cache(cfg: OrderModelConfig, dtype: Any = jnp.float32) -> KVCache:
+    """An empty cache of `cfg.num_max_orders` slots, its numbers of this type."""
     keys = jnp.zeros((cfg.kv_heads, cfg.head_dim, cfg.num_max_orders))
-    values = jnp.zeros((cfg.kv_heads, cfg.num_max_orders, cfg.head_dim))
-    return KVCache((keys,) * cfg.num_layers, (values,) * cfg.num_layers)
+    layer = _stored(keys, keys.swapaxes(1, 2), dtype)
+    return KVCache((layer[0],) * cfg.num_layers, (layer[1],) * cfg.num_layers)
+
+
+def _stored(keys: jax.Array, values: jax.Array, dtype: Any) -> tuple[Stored, Stored]:
+    """Keys [kv_heads, head_dim, slots] and values [kv_heads, slots, head_dim] of a layer as a
+    cache holds them: where a type is narrow, with a scale per slot and head."""
+    return stored(keys, 1, dtype), stored(values, 2, dtype)
+
+
+def _apart(layers: Stored) -> tuple[Stored, ...]:
+    """What is stacked [num_layers, ...], layer by layer."""
+    leaves, kind = jax.tree.flatten(layers)
+    return tuple(kind.unflatten(layer) for layer in zip(*leaves, strict=True))
 
 
 class OrderNet(nnx.Module):
@@ -58,7 +72,8 @@ class OrderNet(nnx.Module):
     Everything is unbatched: map over trajectories with `jax.vmap`. The layers' parameters are
     stacked, [num_layers, ...]; `encode` and `prefill` scan over them, `decode` unrolls them. A scan
     over `decode` should be given `unstack()`, see there.
-    The dtype of the activations is that of the parameters; a cache may have another one.
+    The dtype of the activations is that of the parameters; a cache may have another one, which
+    `cache_dtype` names for `prefill` and which `decode` takes from the cache it is given.
     """
 
     def __init__(self, cfg: OrderModelConfig, *, rngs: nnx.Rngs):
@@ -71,6 +86,7 @@ class OrderNet(nnx.Module):
         self.unstacked = nnx.List([])
         self.norm = RMSNorm(cfg.emb_dim)
         self.head = HEADS[cfg.head](cfg, rngs=rngs)
+        self.cache_dtype = jnp.dtype(jnp.float32)
 
     def encode(self, features: jax.Array) -> jax.Array:
         """Hidden state after each order, computed in one pass over the window.
@@ -93,8 +109,9 @@ class OrderNet(nnx.Module):
         Returns:
           (hidden float32[length, d], cache of `length` slots).
         """
-        hidden, (keys, values) = self._forward(features, lambda keys, values: (keys, values))
-        return hidden, KVCache(tuple(keys), tuple(values))
+        keep = functools.partial(_stored, dtype=self.cache_dtype)
+        hidden, (keys, values) = self._forward(features, keep)
+        return hidden, KVCache(_apart(keys), _apart(values))
 
     def decode(
         self,
@@ -117,7 +134,7 @@ class OrderNet(nnx.Module):
           (hidden float32[d], cache).
         """
         x = self.embedding(row)
-        rope = rotation(position, self.cfg.head_dim)
+        rope = rotation(position, self.cfg)
         length = 0 if prefix is None else prefix.slots
         slot, before = position - length, jnp.ones(length, bool)
         seen = jnp.arange(cache.slots) <= slot
@@ -159,7 +176,7 @@ class OrderNet(nnx.Module):
                 f"features must be [length <= {self.cfg.num_max_orders}, {NUM_FEATURES}], "
                 f"got {list(features.shape)}"
             )
-        rope = jax.vmap(lambda i: rotation(i, self.cfg.head_dim))(jnp.arange(length))
+        rope = jax.vmap(lambda i: rotation(i, self.cfg))(jnp.arange(length))
         graphdef, stacked = nnx.split(self.layers)
 
         def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, Any]:

@@ -7,7 +7,7 @@ from `jax.vmap`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxmars.config import OrderModelConfig
+from jaxmars.models.scaled import Scaled, Stored, dtype_of, stored
 
 ROPE_THETA = 10000.0
 RMS_EPSILON = 1e-6
@@ -31,12 +32,18 @@ class Rotation(NamedTuple):
     sin: jax.Array  # [head_dim // 2] float32
 
 
-def rotation(position: jax.Array, head_dim: int) -> Rotation:
-    """Rotary angles position * theta^(-2i / head_dim) of one position, int32[]."""
-    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    frequencies = (1.0 / np.float32(ROPE_THETA) ** exponents).astype(np.float32)
-    angles = position.astype(jnp.float32) * jnp.asarray(frequencies)
+def rotation(position: jax.Array, cfg: OrderModelConfig) -> Rotation:
+    """Rotary angles position * frequency of one position, int32[]."""
+    angles = position.astype(jnp.float32) * jnp.asarray(frequencies(cfg))
     return Rotation(jnp.cos(angles), jnp.sin(angles))
+
+
+def frequencies(cfg: OrderModelConfig) -> np.ndarray:
+    """theta^(-2i / head_dim), radians per position, float32[head_dim // 2]. With `rounded_rope`
+    they are what a model served in half precision has left of them (weights spec 1.5)."""
+    exponents = np.arange(0, cfg.head_dim, 2, dtype=np.float32) / np.float32(cfg.head_dim)
+    exact = (1.0 / np.float32(ROPE_THETA) ** exponents).astype(np.float32)
+    return exact.astype(np.float16).astype(np.float32) if cfg.rounded_rope else exact
 
 
 def rotate(x: jax.Array, rope: Rotation) -> jax.Array:
@@ -53,11 +60,25 @@ def linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
 
 
 class Slots(NamedTuple):
-    """Keys and values that a query may read."""
+    """Keys and values that a query may read. Narrow ones have a scale per slot and head."""
 
-    keys: jax.Array  # [kv_heads, head_dim, slots]
-    values: jax.Array  # [kv_heads, slots, head_dim]
+    keys: Stored  # [kv_heads, head_dim, slots]
+    values: Stored  # [kv_heads, slots, head_dim]
     seen: jax.Array  # [slots] bool, those the query may read
+
+
+def scores_of(query: jax.Array, keys: Stored) -> jax.Array:
+    """Products [kv_heads, group, slots] float32 of a query [kv_heads, group, head_dim]."""
+    if isinstance(keys, Scaled):
+        return scores_of(query, keys.data.astype(query.dtype)) * keys.scale
+    return jnp.einsum("kgd,kdw->kgw", query, keys, preferred_element_type=jnp.float32)
+
+
+def mixed_by(weights: jax.Array, values: Stored, dtype: Any) -> jax.Array:
+    """The sum [kv_heads, group, head_dim] of values by weights [kv_heads, group, slots] float32."""
+    if isinstance(values, Scaled):
+        return mixed_by(weights * values.scale.swapaxes(1, 2), values.data.astype(dtype), dtype)
+    return jnp.einsum("kgw,kwd->kgd", weights.astype(values.dtype), values).astype(dtype)
 
 
 class RMSNorm(nnx.Module):
@@ -125,19 +146,14 @@ class Attention(nnx.Module):
           Output of the attention layer, [d].
         """
         scores = [
-            jnp.where(
-                part.seen[None, None],
-                jnp.einsum("kgd,kdw->kgw", query, part.keys, preferred_element_type=jnp.float32),
-                -jnp.inf,
-            )
+            jnp.where(part.seen[None, None], scores_of(query, part.keys), -jnp.inf)
             for part in parts
         ]
         weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
         mixed, first = jnp.zeros(query.shape, query.dtype), 0
         for part in parts:
             end = first + part.seen.shape[0]
-            own = weights[..., first:end].astype(part.values.dtype)
-            mixed += jnp.einsum("kgw,kwd->kgd", own, part.values).astype(query.dtype)
+            mixed += mixed_by(weights[..., first:end], part.values, query.dtype)
             first = end
         return self.out(mixed.reshape(-1))
 
@@ -225,7 +241,7 @@ class Block(nnx.Module):
 
     def decode(
         self, x: jax.Array, rope: Rotation, slot: jax.Array, own: Slots, before: Sequence[Slots]
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, Stored, Stored]:
         """One token: writes a slot of its own part of the cache, reads that and the parts before.
 
         Args:
@@ -239,7 +255,8 @@ class Block(nnx.Module):
           (x [d], keys, values of the part with the token in it).
         """
         query, key, value = self.attention.project(self.attention_norm(x), rope)
-        keys = own.keys.at[:, :, slot].set(key.astype(own.keys.dtype))
-        values = own.values.at[:, slot].set(value.astype(own.values.dtype))
+        key, value = stored(key, -1, dtype_of(own.keys)), stored(value, -1, dtype_of(own.values))
+        keys = jax.tree.map(lambda old, new: old.at[:, :, slot].set(new), own.keys, key)
+        values = jax.tree.map(lambda old, new: old.at[:, slot].set(new), own.values, value)
         x = x + self.attention.attend(query, (*before, Slots(keys, values, own.seen)))
         return x + self.mlp(self.mlp_norm(x)), keys, values

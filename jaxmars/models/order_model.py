@@ -39,7 +39,8 @@ class OrderModel:
     Attributes:
       config: every shape of the model.
       graphdef: structure of the network; hashable.
-      params: nested dict of arrays, float32; `nnx.merge(graphdef, params)` is the network.
+      params: nested dict of arrays, float32 unless `with_precision` has made them something else;
+        `nnx.merge(graphdef, params)` is the network.
       converters: bins of the model's slots, or None if its folder held none.
       manifest: where the weights come from; {} if unknown.
     """
@@ -106,10 +107,17 @@ class OrderModel:
           dtype: float32, or bfloat16 for half the size; loading always gives float32.
 
         Raises:
-          InputError: an unknown dtype, a folder that holds something else, or a disk error.
+          InputError: an unknown dtype, parameters that are not float32, a folder that holds
+            something else, or a disk error.
         """
         if dtype not in SAVED_DTYPES:
             raise InputError(f"weights are saved as float32 or bfloat16, got {dtype!r:.80}")
+        other = {x.dtype for x in jax.tree.leaves(self.params)} - {jnp.dtype(jnp.float32)}
+        if other:
+            raise InputError(
+                f"the model holds {other.pop()} parameters, expected the float32 model it was made "
+                "from"
+            )
         arrays = keymap.to_tensors(self.params)
         tensors = {name: array.astype(dtype, copy=False) for name, array in arrays.items()}
         store.write_model(
