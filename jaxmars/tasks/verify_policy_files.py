@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_atomically, write_together
 from jaxmars.tasks.verify_files import plain
 from jaxmars.tasks.verify_policy import ATTRIBUTES
@@ -73,12 +74,15 @@ def resumed_sample(
 
     Returns:
       Rows of `trajectory_row`, by number.
+
+    Raises:
+      InputError: a file in the way that is no such sample.
     """
     about = json.dumps({"name": variant.name, **variant.identity}, sort_keys=True)
     digest = hashlib.sha256(about.encode()).hexdigest()[:DIGEST]
     plain_name = "".join(x if x.isalnum() else "-" for x in variant.name)
     path = folder / f"{plain_name}-{digest}.parquet"
-    table = pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+    table = _read_sample(path) if path.is_file() else pd.DataFrame()
     rows = table.to_dict("records")
     known = {int(row[TRAJECTORY]) for row in rows}
     missing = [number for number in range(len(start_of)) if number not in known]
@@ -91,6 +95,13 @@ def resumed_sample(
     table = pd.DataFrame(table[table[TRAJECTORY] < len(start_of)])
     table = table.astype({TRAJECTORY: int, START: int})
     return table.sort_values(by=TRAJECTORY, ignore_index=True)
+
+
+def _read_sample(path: pathlib.Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=[TRAJECTORY, START, *STATISTICS])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no sample of trajectories, delete it: {error}") from error
 
 
 def markdown(report: Report) -> str:

@@ -61,7 +61,8 @@ from jaxmars.tasks.verify_policy_statistics import (
     start_states,
     trajectory_row,
 )
-from jaxmars.tokens.order import CHANGE, ELAPSED, NUM_FEATURES, ORDER_INDEX
+from jaxmars.tokens.order import APPEND, CHANGE, ELAPSED, NUM_FEATURES, ORDER_INDEX
+from jaxmars.tokens.window import Window
 from jaxmars.types import Event, Kind, Side, Time, no_trades
 
 PER_FLOW = 3
@@ -202,6 +203,21 @@ def test_anchored_mean_by_hand() -> None:
     np.testing.assert_allclose(anchored_weights(every, 8, 3), [0, 0, 0, 0, 0, 1 / 3, 1 / 3, 1 / 3])
     with pytest.raises(ValueError, match="are read"):
         anchored_weights([8, 4], 8, 6)
+
+
+def test_an_anchored_context_is_read_at_every_length_once(
+    contexts: Contexts, model: OrderModel
+) -> None:
+    net, policy, size = model.net(), anchored(model.config, 12), model.config.num_max_orders
+    rows = jnp.asarray(contexts.rows[0])
+    begin = quick_jit(lambda window: policy.anchor(net, policy.share(net, window), window)[0])
+    window = begin(Window(rows, jnp.int32(size)))
+    read = []
+    for row in rows[: policy.segment]:
+        window = policy.put(window, row, jnp.int32(APPEND))
+        read.append(int(window.count))
+    weights = anchored_weights(range(1, size + 1), size, policy.segment)
+    np.testing.assert_allclose(weights, np.bincount(read, minlength=size + 1)[1:] / len(read))
 
 
 def test_anchored_distances_average_every_column(found: dict[int, Distances]) -> None:
@@ -405,7 +421,12 @@ def test_a_sample_goes_on_where_it_was(tmp_path: pathlib.Path) -> None:
     again = resumed_sample(tmp_path, variant, start_of[:3], mids)
     assert len(asked) == 3 and again["trajectory"].tolist() == [0, 1, 2]
     resumed_sample(tmp_path, variant._replace(identity={"seed": 2}), start_of, mids)
-    assert len(asked) == 4 and len(list(tmp_path.glob("*.parquet"))) == 2
+    files = list(tmp_path.glob("*.parquet"))
+    assert len(asked) == 4 and len(files) == 2
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match="is no sample of trajectories, delete it"):
+        resumed_sample(tmp_path, variant, start_of, mids)
 
 
 def test_a_variant_runs_what_a_forecast_runs(
