@@ -6,6 +6,8 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
+MODEL_AXIS = "model"
+MATRIX = 2  # axes of an array that is worth dividing
 HOST_SHARE = 0.5  # of the memory of a machine that its CPU devices may use
 
 
@@ -24,15 +26,30 @@ def mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def local_mesh() -> Mesh:
-    """The devices of this process along one axis."""
+def local_mesh(model_devices: int = 1) -> Mesh:
+    """The devices of this process: groups along one axis, the devices of a group along another.
+
+    Args:
+      model_devices: in a group; they hold one copy of the parameters between them.
+
+    Raises:
+      ValueError: the devices cannot be grouped so.
+    """
     held = jax.local_devices()
-    return jax.make_mesh((len(held),), (AXIS,), axis_types=(AxisType.Auto,), devices=held)
+    if len(held) % model_devices:
+        raise ValueError(
+            f"{len(held)} devices cannot be cut into groups of {model_devices}, expected a divisor"
+        )
+    shape = (len(held) // model_devices, model_devices)
+    types = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, (AXIS, MODEL_AXIS), axis_types=types, devices=held)
 
 
-def local(spec: PartitionSpec) -> NamedSharding:
-    """An array on the devices of this process, as `spec` says."""
-    return NamedSharding(local_mesh(), spec)
+def divided(x: jax.Array, mesh: Mesh) -> NamedSharding:
+    """A parameter divided over the devices of a group along its last axis, if that goes."""
+    whole = x.ndim < MATRIX or x.shape[-1] % mesh.shape[MODEL_AXIS]
+    axes = () if whole else (*[None] * (x.ndim - 1), MODEL_AXIS)
+    return NamedSharding(mesh, PartitionSpec(*axes))
 
 
 def split() -> NamedSharding:

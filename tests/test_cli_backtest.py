@@ -91,14 +91,14 @@ def test_every_moment_and_future_is_there(whole: pathlib.Path) -> None:
     paths = pd.concat(chunks_of(whole)[::2])
     pairs = list(zip(paths["moment"], paths["trajectory"], strict=True))
     assert pairs == [(n, j) for n in range(len(TIMES)) for j in range(TRAJECTORIES)]
-    assert (paths["minute"] == 1).all() and (paths["orders"] > 20).all()
-    assert paths["mid"].between(19, 21).all()
+    numbers = {name: paths[name].to_numpy() for name in ("minute", "orders", "mid")}
+    assert (numbers["minute"] == 1).all() and (numbers["orders"] > 20).all()
+    assert ((numbers["mid"] > 19) & (numbers["mid"] < 21)).all()
     assert len({tuple(row) for row in paths[["mid", "orders", "shares"]].to_numpy()}) > 8
     rows = pd.read_csv(whole / "horizons.csv")
     assert rows["name"].tolist() == [f"TEST {36_000 + 60 * n:.3f}" for n in range(1, 5)]
     np.testing.assert_allclose(rows[["P(down)", "P(flat)", "P(up)"]].sum(axis=1), 1)
-    mean = paths.groupby("moment")["mid"].median()
-    assert mean.nunique() > 1
+    assert len(set(numbers["mid"])) > 1
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["moments"] == len(TIMES) and summary["config"]["chunk"] == 2
     assert summary["horizons"][0]["moments"] == len(TIMES)

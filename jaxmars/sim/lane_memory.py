@@ -81,7 +81,7 @@ def _memory(
         state=_bytes(market),
         context=_bytes(active) - _bytes(market.agents),
         events=_bytes(events),
-        fixed=_bytes((params, ready, starts)),
+        fixed=_bytes((params, ready)) // world.cfg.model_devices + _bytes(starts),
     )
 
 

@@ -113,7 +113,7 @@ def market_at(
 
 
 def on_devices(run: Callable[..., Any], world: World, specs: tuple[PartitionSpec, ...]) -> Any:
-    """`run(world, *args)` on every device of this process at once, not yet compiled.
+    """`run(world, *args)` on every group of devices of this process at once, not yet compiled.
 
     Args:
       run: one of the functions above.
@@ -121,9 +121,16 @@ def on_devices(run: Callable[..., Any], world: World, specs: tuple[PartitionSpec
       specs: `SPLIT` for each argument whose leading axis is divided over the devices, `WHOLE` for
         each that every device gets; results are split.
     """
-    mesh = devices.local_mesh()
+    mesh = devices.local_mesh(world.cfg.model_devices)
     mapped = functools.partial(run, world)
-    return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
+    return jax.shard_map(
+        mapped,
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=SPLIT,
+        axis_names={devices.AXIS},
+        check_vma=False,
+    )
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from jaxmars import devices
 from jaxmars.agents.base import Agent
@@ -94,7 +95,11 @@ class _Run:
         self, seed: int, world: World, starts: Start, params: tuple[Params, ...], record: Any
     ) -> None:
         self.seed, self.world, self.record = seed, world, record
-        self.starts, self.params = jax.device_put((starts, params), devices.local(WHOLE))
+        self.mesh = devices.local_mesh(world.cfg.model_devices)
+        self.groups = self.mesh.shape[devices.AXIS]
+        self.starts = jax.device_put(starts, NamedSharding(self.mesh, WHOLE))
+        places = jax.tree.map(lambda x: devices.divided(jnp.asarray(x), self.mesh), params)
+        self.params = jax.device_put(params, places)
         self.compiled: dict[str, jax.stages.Compiled] = {}
         self.began = time.perf_counter()
         self.compile_seconds = 0.0
@@ -107,7 +112,7 @@ class _Run:
 
     def put(self, x: Any) -> Any:
         """`x` with its leading axis divided over the devices."""
-        return jax.device_put(x, devices.local(SPLIT))
+        return jax.device_put(x, NamedSharding(self.mesh, SPLIT))
 
     def begin(self, keys: jax.Array, start_of: np.ndarray) -> MarketState:
         """Markets at their starts."""
@@ -204,7 +209,7 @@ def run_lanes(
     if run.world.opening is None:
         waiting.extend(paths)
         groups.clear()
-    lanes: list[_Path | None] = [None] * (cfg.lanes * jax.local_device_count())
+    lanes: list[_Path | None] = [None] * (cfg.lanes * run.groups)
     markets = None
     while groups or waiting or any(lanes):
         if groups and len(waiting) + sum(map(bool, lanes)) < len(lanes):
@@ -234,8 +239,8 @@ def _open(run: _Run, groups: deque[list[_Path]], waiting: deque[_Path]) -> Itera
     """Takes a group of trajectories per device through their first segment; those that end in it
     are yielded, the others wait for a lane."""
     width = run.world.cfg.opening_lanes or run.world.cfg.lanes
-    now = [groups.popleft() for _ in range(min(len(groups), jax.local_device_count()))]
-    full = now + now[:1] * (jax.local_device_count() - len(now))
+    now = [groups.popleft() for _ in range(min(len(groups), run.groups))]
+    full = now + now[:1] * (run.groups - len(now))
     padded = [path for group in full for path in group + group[:1] * (width - len(group))]
     places = np.array([group[0].start for group in full], np.int32)
     markets, events = run.open_together(run.keys(padded), places)

@@ -177,6 +177,8 @@ def draw(path: pathlib.Path, rows: pd.DataFrame, table: pd.DataFrame) -> None:
     right.set(title="calibration", xlabel="rank of the record", ylabel="moments x horizons")
     if len(table):
         _draw_accuracy(left, table)
+        for axes in (left, middle):
+            axes.set_xticks(table["minutes"])
         for band in BANDS:
             middle.plot(table["minutes"], table[f"in_{band:.0%}"], "o-", label=f"{band:.0%} band")
             middle.axhline(band, color="grey", lw=0.8, ls=":")

@@ -3,6 +3,7 @@
 A program of its own because the number of devices is fixed before JAX starts.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from oracles.tiny_world import history_after, loud_model, noise_past, tiny_converters
 
-from jaxmars import clock
+from jaxmars import clock, devices
 from jaxmars.agents.background import BackgroundParams, background_agent
 from jaxmars.agents.base import Agent
 from jaxmars.agents.policy import anchored, shared_prefix
@@ -92,7 +93,18 @@ def digest(finished: Finished) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def share_of_parameters(model_devices: int) -> float:
+    """How much of the parameters one device holds."""
+    mesh = devices.local_mesh(model_devices)
+    params = jax.tree.leaves(make_params().model)
+    placed = jax.device_put(params, [devices.divided(x, mesh) for x in params])
+    held = sum(x.addressable_shards[0].data.nbytes for x in placed)
+    return held / sum(x.nbytes for x in params)
+
+
 if __name__ == "__main__":
-    numbers = [int(x) for x in sys.argv[1:]]
-    found = {number: digest(of) for number, of in run(numbers, agent=SHARING).items()}
-    print(json.dumps({"devices": jax.device_count(), "digests": found}))
+    model_devices, *numbers = (int(x) for x in sys.argv[1:])
+    cfg = dataclasses.replace(CFG, model_devices=model_devices)
+    found = {number: digest(of) for number, of in run(numbers, cfg=cfg, agent=SHARING).items()}
+    share = share_of_parameters(model_devices)
+    print(json.dumps({"devices": jax.device_count(), "digests": found, "share": share}))

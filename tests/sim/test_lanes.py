@@ -85,13 +85,17 @@ def test_a_trajectory_depends_on_its_number_only(whole_run: dict[int, Finished])
         assert rows_equal(finished, whole_run[number])
 
 
-def test_eight_devices_compute_the_same(shared_run: dict[int, Finished]) -> None:
-    """In a process with eight virtual devices, which hold sixteen lanes."""
+@pytest.mark.parametrize("model_devices", [1, 2])
+def test_eight_devices_compute_the_same(
+    model_devices: int, shared_run: dict[int, Finished]
+) -> None:
+    """In a process with eight virtual devices, each with two lanes, or in four pairs that hold the
+    model between them."""
     tests = pathlib.Path(__file__).parents[1]
     flags = "--xla_force_host_platform_device_count=8"
     paths = os.pathsep.join([str(tests), str(tests.parent)])
     done = subprocess.run(
-        [sys.executable, "-m", "sim.lane_runs", *map(str, NUMBERS)],
+        [sys.executable, "-m", "sim.lane_runs", str(model_devices), *map(str, NUMBERS)],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -100,6 +104,7 @@ def test_eight_devices_compute_the_same(shared_run: dict[int, Finished]) -> None
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["devices"] == 8
+    assert 1 / model_devices <= found["share"] < 1 / model_devices + 0.01
     expected = {str(number): digest(finished) for number, finished in shared_run.items()}
     assert found["digests"] == expected
 
