@@ -40,6 +40,19 @@ class KVCache(NamedTuple):
         keys = jax.tree.map(lambda k: k[..., first:end], self.k)
         return KVCache(keys, jax.tree.map(lambda v: v[:, first:end], self.v))
 
+    def taken(self, slots: jax.Array) -> "KVCache":
+        """Copies of slots int32[n], in the order given."""
+        keys = jax.tree.map(lambda k: k[..., slots], self.k)
+        return KVCache(keys, jax.tree.map(lambda v: v[:, slots], self.v))
+
+    def written(self, slots: jax.Array, taken: "KVCache") -> "KVCache":
+        """The same with what `taken` holds in slots int32[n], no two of them alike; those outside
+        the cache are left out."""
+        put = lambda old, new: old.at[..., slots].set(new, mode="drop")
+        put_row = lambda old, new: old.at[:, slots].set(new, mode="drop")
+        keys = jax.tree.map(put, self.k, taken.k)
+        return KVCache(keys, jax.tree.map(put_row, self.v, taken.v))
+
     def widened(self, slots: int) -> "KVCache":
         """The same with empty slots behind, `slots` in all."""
         free = (0, slots - self.slots)
@@ -64,6 +77,23 @@ def _apart(layers: Stored) -> tuple[Stored, ...]:
     """What is stacked [num_layers, ...], layer by layer."""
     leaves, kind = jax.tree.flatten(layers)
     return tuple(kind.unflatten(layer) for layer in zip(*leaves, strict=True))
+
+
+def _readable(positions: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
+    """What each of the rows that are decoded one after the other at `positions` int32[n] reads.
+
+    Returns:
+      (the slots [n, slots] that none of them has written by its turn; the rows [n, n] up to its own
+      that none of them has written over by its turn), bool, none beyond its position.
+    """
+    turn = jnp.arange(positions.shape[0])
+    by_turn = turn[None] <= turn[:, None]  # [reader, writer]
+    over = jnp.tril(positions[None] == positions[:, None], -1)  # [writer, earlier writer]
+    gone = (by_turn[:, :, None] & over[None]).any(1)
+    among = by_turn & ~gone & (positions[None] <= positions[:, None])
+    slot = jnp.arange(slots)[None]
+    written = (by_turn[:, :, None] & (positions[:, None] == slot)[None]).any(1)
+    return ~written & (slot <= positions[:, None]), among
 
 
 class OrderNet(nnx.Module):
@@ -145,6 +175,32 @@ class OrderNet(nnx.Module):
             new_keys.append(k)
             new_values.append(v)
         return self.norm(x), KVCache(tuple(new_keys), tuple(new_values))
+
+    def extend(
+        self, rows: jax.Array, positions: jax.Array, cache: KVCache
+    ) -> tuple[jax.Array, KVCache]:
+        """What successive `decode`s of `rows` give, in one pass that reads the cache once.
+
+        A position may occur again: as with `decode`, a row takes the place of the row or slot that
+        was there, for itself and for what follows.
+
+        Args:
+          rows: int32[n, 15].
+          positions: int32[n], of the rows in the context, each inside the cache.
+          cache: the context before them; only read.
+
+        Returns:
+          (hidden float32[n, d]; the rows' own keys and values, n slots, for `KVCache.written`).
+        """
+        seen, among = _readable(positions, cache.slots)
+        rope = jax.vmap(lambda i: rotation(i, self.cfg))(positions)
+        x = jax.vmap(self.embedding)(rows)
+        new_keys, new_values = [], []
+        for i, layer in enumerate(self.unstacked or self.layer_list()):
+            x, k, v = layer.extend(x, rope, Slots(cache.k[i], cache.v[i], seen), among)
+            new_keys.append(k)
+            new_values.append(v)
+        return jax.vmap(self.norm)(x), KVCache(tuple(new_keys), tuple(new_values))
 
     def unstack(self) -> "OrderNet":
         """The same network with the layers' parameters sliced apart for `decode`.

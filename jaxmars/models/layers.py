@@ -260,3 +260,30 @@ class Block(nnx.Module):
         values = jax.tree.map(lambda old, new: old.at[:, slot].set(new), own.values, value)
         x = x + self.attention.attend(query, (*before, Slots(keys, values, own.seen)))
         return x + self.mlp(self.mlp_norm(x)), keys, values
+
+    def extend(
+        self, x: jax.Array, rope: Rotation, own: Slots, among: jax.Array
+    ) -> tuple[jax.Array, Stored, Stored]:
+        """Several tokens at once: each reads what it may of a cache and of the others.
+
+        Args:
+          x: [tokens, d].
+          rope: angles of their positions, each field [tokens, head_dim // 2].
+          own: the cache, only read; its `seen` is [tokens, slots], one row per token.
+          among: [tokens, tokens] bool, which tokens each reads; itself among them.
+
+        Returns:
+          (x [tokens, d], their keys [kv_heads, head_dim, tokens] and values
+          [kv_heads, tokens, head_dim], as the cache would keep them).
+        """
+        query, key, value = jax.vmap(self.attention.project)(jax.vmap(self.attention_norm)(x), rope)
+        keys = stored(key.transpose(1, 2, 0), 1, dtype_of(own.keys))
+        values = stored(value.transpose(1, 0, 2), 2, dtype_of(own.values))
+
+        def attend(query: jax.Array, seen: jax.Array, others: jax.Array) -> jax.Array:
+            return self.attention.attend(
+                query, (own._replace(seen=seen), Slots(keys, values, others))
+            )
+
+        x = x + jax.vmap(attend)(query, own.seen, among)
+        return x + jax.vmap(lambda token: self.mlp(self.mlp_norm(token)))(x), keys, values
