@@ -42,6 +42,14 @@ ROW_SPREAD = 0.66  # of the height of a row that its statistics fill
 TEXT_NOTE = 7.5
 LEAST_SHOWN = 1e-7  # nats; floors the logarithmic axis
 LABEL_GAP = 1.08  # of the window, to where labels of policies begin
+LABEL_STEP = 0.033  # of the height of the axes, least between two labels
+CONTROL_AT = 1 / 32  # of the window, where labels of controls begin
+KEY: dict[str, Any] = {
+    "fontsize": TEXT_NOTE,
+    "frameon": False,
+    "loc": "lower center",
+    "bbox_to_anchor": (0.5, 1.0),
+}
 
 
 class Report(NamedTuple):
@@ -204,18 +212,6 @@ def _draw_lengths(axes: Any, report: Report) -> None:
     low = np.maximum(kl - CLEAR * error, LEAST_SHOWN)
     axes.fill_between(orders, low, kl + CLEAR * error, color=INK, alpha=0.18, lw=0)
     axes.plot(orders, kl, "o-", color=INK, ms=4, lw=1.8, label="next order, last n read")
-    for row in report.anchored.to_dict("records"):
-        axes.plot([row["least_read"], report.window], [row["kl"]] * 2, color=MARK, lw=1.4)
-        axes.text(
-            report.window * LABEL_GAP, row["kl"], f"C = {row['growth']}",
-            fontsize=TEXT_NOTE, color=MARK, va="center",
-        )  # fmt: skip
-    for row in report.controls.to_dict("records"):
-        axes.axhline(row["kl"], color=QUIET, lw=1.0, ls=(0, (4, 3)), zorder=1)
-        axes.text(
-            report.window * LABEL_GAP, row["kl"], str(row["control"]),
-            fontsize=TEXT_NOTE, color=INK_QUIET, va="bottom", ha="right",
-        )  # fmt: skip
     axes.plot([], [], color=MARK, lw=1.4, label="anchored(C), mean over the n it reads")
     for name, colour in zip(ATTRIBUTES, ATTRIBUTE_COLOURS, strict=True):
         axes.plot(orders, shown[f"kl_{name}"], color=colour, lw=0.9, label=f"its {name} alone")
@@ -224,12 +220,30 @@ def _draw_lengths(axes: Any, report: Report) -> None:
     least = min(report.anchored["kl"].min(), kl[kl > 0].min(initial=1.0))
     axes.set_ylim(bottom=max(least / 3, LEAST_SHOWN))
     axes.set_xlim(right=report.window * 2)
+    _mark_policies(axes, report)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(f"orders read, of a window of {report.window}")
     axes.set_ylabel("KL from reading the whole window, nats per order")
     axes.grid(color=BAND, lw=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=TEXT_NOTE + 0.5, frameon=False, loc="lower left")
+    axes.legend(**KEY, ncols=3)
+
+
+def _mark_policies(axes: Any, report: Report) -> None:
+    """Means of the anchored policies over the orders they read, and the controls for scale."""
+    table = report.anchored.sort_values("kl")
+    low, high = np.log(axes.get_ylim())
+    heights = np.log(table["kl"].to_numpy())
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + LABEL_STEP * (high - low))
+    for row, height in zip(table.to_dict("records"), np.exp(heights), strict=True):
+        axes.plot([row["least_read"], report.window], [row["kl"]] * 2, color=MARK, lw=1.4)
+        x, label = report.window * LABEL_GAP, f"C = {row['growth']}"
+        axes.text(x, height, label, fontsize=TEXT_NOTE, color=MARK, va="center")
+    for row in report.controls.to_dict("records"):
+        axes.axhline(row["kl"], color=QUIET, lw=1.0, ls=(0, (4, 3)), zorder=1)
+        x, label = report.window * CONTROL_AT, str(row["control"])
+        axes.text(x, row["kl"], label, fontsize=TEXT_NOTE, color=INK_QUIET, va="bottom")
 
 
 def _draw_tests(axes: Any, tests: pd.DataFrame) -> None:
@@ -261,6 +275,4 @@ def _draw_tests(axes: Any, tests: pd.DataFrame) -> None:
     axes.set_yticks(np.arange(len(names)), [x.replace(", ", ",\n") for x in names], fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("difference of means from exact, standard deviations of a start")
-    axes.legend(
-        fontsize=TEXT_NOTE, frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0)
-    )
+    axes.legend(**KEY, ncols=4)
