@@ -73,6 +73,8 @@ def with_precision(model: OrderModel, precision: Precision) -> OrderModel:
     """
     if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(model.params)):
         raise ValueError("the model is in another precision already, expected one in float32")
+    if precision == Precision():
+        return model
     net = model.net()
     for _, module in list(nnx.iter_modules(net)):
         if isinstance(module, JointHead | Stage):
