@@ -31,7 +31,17 @@ ALLOWED: dict[str, set[str]] = {
     "tokens": {"book", "calendar", "clock", "config", "convert", "errors", "types"},
     "models": {"config", "convert", "errors", "tokens", "types"},
     "agents": {"book", "clock", "clock_text", "config", "errors", "models", "tokens", "types"},
-    "sim": {"agents", "book", "calendar", "clock", "config", "devices", "tokens", "types"},
+    "sim": {
+        "agents",
+        "book",
+        "calendar",
+        "clock",
+        "config",
+        "devices",
+        "models",
+        "tokens",
+        "types",
+    },
     "data": {"book", "clock_text", "config", "errors", "files", "types"},
     "train": {
         "book",
