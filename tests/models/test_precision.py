@@ -21,9 +21,16 @@ from jaxmars.agents.policy import anchored, shared_prefix
 from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig
 from jaxmars.convert.store import CONFIG_FILE, MANIFEST_FILE
 from jaxmars.errors import InputError
-from jaxmars.models import KVCache, OrderModel, OrderNet, init_cache
+from jaxmars.models import (
+    PRECISIONS,
+    KVCache,
+    OrderModel,
+    OrderNet,
+    Precision,
+    init_cache,
+    with_precision,
+)
 from jaxmars.models.layers import Slots, frequencies, rotation
-from jaxmars.models.precision import PRECISIONS, Precision, with_precision
 from jaxmars.models.scaled import Scaled, ScaledLinear, Stored, dtype_of, quantised, stored
 from jaxmars.sim.lane_memory import LaneMemory, lane_memory
 from jaxmars.sim.lanes import Start
