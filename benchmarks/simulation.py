@@ -1,76 +1,125 @@
 """How many orders per second does the whole simulation generate, and what would torch manage?
 
-Ours: book, snapshot, features, order model with the built-in weights, sampling; every lane busy.
-Baselines: torch on a model of the same width, depth, window and with the released joint vocabulary,
-the network alone (no book, no features, no sampling), which flatters it. Baselines and ours take
-turns, so that both see the same machine.
+Ours: book, snapshot, features, order model, sampling; every lane busy, one segment per call, by
+context policy and by lanes. Baselines: torch on a model of the same width, depth, window and with
+the released joint vocabulary, the network alone (no book, no features, no sampling), which flatters
+it. Baselines and ours take turns, so that both see the same machine. Beside each rate stands the
+bound of the machine for that policy (`roofline.py`).
 
     python benchmarks/simulation.py --torch-python PATH --out benchmarks/results/simulation_cpu.json
+    python benchmarks/simulation.py --size xl --precision bfloat16 --lanes 256 1024 --out FILE
 """
 
 import argparse
-import functools
+import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+import roofline
 
 from jaxmars import clock, devices
-from jaxmars.agents import policy as policies
+from jaxmars.agents.policy import ContextPolicy, anchored, exact, shared_prefix
 from jaxmars.book import with_slots
 from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_values import positive
 from jaxmars.config import SimConfig
 from jaxmars.data.start import load_start
 from jaxmars.models import OrderModel
-from jaxmars.sim import Start, bytes_per_lane, init_market, rollout, trajectory_keys
+from jaxmars.models.precision import PRECISIONS, Precision, with_precision
+from jaxmars.sim import Start, lane_memory, no_recorder, opening_memory, trajectory_keys
+from jaxmars.sim import lane_programs as programs
+from jaxmars.sim.lane_programs import SPLIT, WHOLE, World
+from jaxmars.sim.lanes import compile_program
 from jaxmars.sim.reference_market import CLOSE_SEC, reference_market
 from jaxmars.tasks.forecast import crowd, start_history
+from jaxmars.train.settings import SIZES
 
 JOINT_VOCAB = 49_152
 BASELINE = pathlib.Path(__file__).with_name("torch_baseline.py")
 EXACT_EVENTS = 8
-SETTINGS = ((1, 256), (16, 256), (64, 256))  # lanes per device, events per call: anchored
-EXACT_SETTINGS = ((1, EXACT_EVENTS), (16, EXACT_EVENTS))
+EXACT_LANES = 16
+TORCH_BATCHES = (1, 16)
+FIGURE_INCHES = (7.0, 4.5)
+DOTS_PER_INCH = 130
 
 
-def build(model: OrderModel, exact: bool, lanes: int, events: int) -> tuple[Any, int, float, int]:
-    """A compiled call, orders per call, compile seconds, bytes per trajectory."""
-    make = policies.exact(events) if exact else policies.anchored(model.config, events)
-    cfg = SimConfig(market=reference_market(), segment=events, lanes=lanes)
-    agent, params = crowd(model, make, cfg.market, 1.0)
+class Setting(NamedTuple):
+    """A policy with a number of lanes, ready to run."""
+
+    policy: ContextPolicy
+    lanes: int  # per device
+    call: Callable[[], Any]
+    orders: int  # of one call
+    compile_seconds: float
+    lane_bytes: int
+
+
+def make_model(args: argparse.Namespace) -> OrderModel:
+    """The built-in weights, or random ones of a named size with the built-in bins."""
+    model = OrderModel.from_pretrained(default_weights())
+    if args.size != "default":
+        random = OrderModel.init(SIZES[args.size], jax.random.key(0))
+        model = dataclasses.replace(random, converters=model.converters)
+    return with_precision(model, PRECISIONS[args.precision])
+
+
+def build(model: OrderModel, policy: ContextPolicy, lanes: int) -> Setting:
+    """Compiles one segment of all lanes from one start."""
+    cfg = SimConfig(market=reference_market(), segment=policy.segment, lanes=lanes)
+    agent, params = crowd(model, policy, cfg.market, 1.0)
+    world = World((agent,), cfg, no_recorder)
     start = load_start(default_starts(), 0)
-    history = start_history(start, model, cfg.market, model.config.num_max_orders)
-    time_now, end = clock.make_time(start.time.sec), clock.make_time(CLOSE_SEC)
+    history = start_history(start, model, cfg.market, 1)
+    now, end = clock.make_time(start.time.sec), clock.make_time(CLOSE_SEC)
     book = with_slots(start.book, cfg.market.slots)
-    one = Start(book, time_now, end, jnp.int32(start.last_price), (history,))
-    total = lanes * jax.device_count()
-    keys = jax.device_put(trajectory_keys(0, np.arange(total)), devices.split())
-    fresh = functools.partial(init_market, agents=(agent,), cfg=cfg.market)
-    begin = jax.vmap(
-        lambda key: fresh(key, (params,), one.book, one.time, one.end, one.last_price, one.memories)
-    )
-    markets = jax.jit(begin, out_shardings=devices.split())(keys)
-    run = functools.partial(rollout, agents=(agent,), cfg=cfg, num_events=events)
-    lanes_run = jax.jit(jax.vmap(run, in_axes=(0, 0, None)), out_shardings=devices.split())
-    began = time.perf_counter()
-    compiled = lanes_run.lower(keys, markets, (params,)).compile()
-    seconds = time.perf_counter() - began
+    one = Start(book, now, end, jnp.int32(start.last_price), (history,))
     starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
-    size = bytes_per_lane(starts, (params,), (agent,), cfg)
-    return (
-        (lambda: jax.block_until_ready(compiled(keys, markets, (params,)))),
-        (total * events),
-        seconds,
-        size,
+    total = lanes * jax.device_count()
+    put = lambda x: jax.device_put(x, devices.split())
+    keys, ready = put(trajectory_keys(0, np.arange(total))), (params,)
+    starts, ready = jax.device_put((starts, ready), devices.everywhere())
+    specs = (SPLIT, SPLIT, WHOLE, WHOLE, WHOLE)
+    began = time.perf_counter()
+    if policy.opening:
+        args = (keys, put(np.zeros(jax.device_count(), np.int32)), starts, ready, ())
+        compiled = compile_program(world, programs.open_together, specs, (), args)
+        memory = opening_memory(starts, ready, (agent,), cfg)
+    else:
+        places = put(np.zeros(total, np.int32))
+        begin = jax.jit(programs.on_devices(programs.begin, world, specs))
+        args = (keys, begin(keys, places, starts, ready, ()), ready)
+        began = time.perf_counter()
+        compiled = compile_program(world, programs.segment, (SPLIT, SPLIT, WHOLE), (), args)
+        memory = lane_memory(starts, ready, (agent,), cfg)
+    assert memory is not None
+    return Setting(
+        policy,
+        lanes,
+        lambda: jax.block_until_ready(compiled(*args)),
+        total * policy.segment,
+        time.perf_counter() - began,
+        memory.lane,
     )
+
+
+def work_of(
+    model: OrderModel, policy: ContextPolicy, lanes: int, precision: Precision
+) -> roofline.Work:
+    """What an order takes at least."""
+    weight, cache = (jnp.dtype(x).itemsize for x in (precision.weights, precision.cache))
+    if policy.name == "exact":
+        return roofline.exact_work(model.config, lanes, weight)
+    bound = roofline.shared_work if policy.opening else roofline.anchored_work
+    return bound(model.config, policy.segment, lanes, weight, cache)
 
 
 def torch_rates(python: str, model: OrderModel, batch: int, repeats: int) -> dict[str, list[float]]:
@@ -85,47 +134,100 @@ def torch_rates(python: str, model: OrderModel, batch: int, repeats: int) -> dic
     return {name: [batch / s for s in found[name]] for name in ("full_window", "cached")}
 
 
-def measure(model: OrderModel, exact: bool, lanes: int, events: int, rounds: int) -> dict[str, Any]:
-    """Rates of one setting."""
-    call, orders, compile_seconds, size = build(model, exact, lanes, events)
-    call()
+def measure(setting: Setting, rounds: int, most: float) -> dict[str, Any]:
+    """Rates of one setting, of which the machine can do `most` orders per second."""
+    setting.call()
     rates = []
     for _ in range(rounds):
         began = time.perf_counter()
-        call()
-        rates.append(orders / (time.perf_counter() - began))
+        setting.call()
+        rates.append(setting.orders / (time.perf_counter() - began))
+    summary = common.Summary.of(rates, high_is_good=True)
     return {
-        "policy": "exact" if exact else f"anchored({events})",
-        "lanes_per_device": lanes,
-        "orders_per_second": common.Summary.of(rates, high_is_good=True),
-        "compile_seconds": round(compile_seconds, 2),
-        "bytes_per_trajectory": size,
+        "policy": setting.policy.opening.name if setting.policy.opening else setting.policy.name,
+        "lanes_per_device": setting.lanes,
+        "orders_per_second": summary,
+        "bound_orders_per_second": round(most, 1),
+        "share_of_bound": round(summary.median / most, 3),
+        "compile_seconds": round(setting.compile_seconds, 2),
+        "bytes_per_trajectory": setting.lane_bytes,
     }
 
 
-def main(argv: list[str] | None = None) -> int:
+def plan(model: OrderModel, args: argparse.Namespace) -> list[tuple[ContextPolicy, int]]:
+    """What is measured."""
+    growth = args.growth or model.config.num_max_orders // 2
+    policies = (anchored(model.config, growth), shared_prefix(model.config, growth))
+    settings = [(policy, lanes) for policy in policies for lanes in args.lanes]
+    if args.no_exact:
+        return settings
+    return [*settings, (exact(EXACT_EVENTS), 1), (exact(EXACT_EVENTS), EXACT_LANES)]
+
+
+def draw(path: pathlib.Path, rows: list[dict[str, Any]], baselines: dict[str, Any]) -> None:
+    """Orders per second against lanes, by policy, with the baselines as lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=FIGURE_INCHES, layout="constrained")
+    for name in dict.fromkeys(row["policy"] for row in rows):
+        mine = [row for row in rows if row["policy"] == name]
+        lanes = [row["lanes_per_device"] * jax.device_count() for row in mine]
+        rates = [row["orders_per_second"] for row in mine]
+        low = [rate.median - rate.worst for rate in rates]
+        high = [rate.best - rate.median for rate in rates]
+        medians = [rate.median for rate in rates]
+        axes.errorbar(lanes, medians, (low, high), fmt="o-", capsize=3, label=name)
+    for i, (name, rate) in enumerate(baselines.items()):
+        axes.axhline(rate.median, color="grey", lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
+    axes.set(xscale="log", yscale="log", xlabel="trajectories at once", ylabel="orders per second")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+    plt.close(figure)
+
+
+def read_args(argv: list[str] | None) -> argparse.Namespace:
+    """Flags."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", help="result file (JSON)")
+    parser.add_argument("--out", type=pathlib.Path, help="result file (JSON; a PNG beside it)")
     parser.add_argument("--torch-python", help="a python that has torch and transformers")
     parser.add_argument("--rounds", type=positive, default=5, help="repeats (default 5)")
-    args = parser.parse_args(argv)
+    parser.add_argument("--size", choices=list(SIZES), default="default", help="of the model")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="float32")
+    parser.add_argument("--lanes", type=positive, nargs="+", default=[1, 16, 64], help="per device")
+    parser.add_argument("--growth", type=positive, help="orders between anchors (default: W/2)")
+    parser.add_argument("--no-exact", action="store_true", help="leave the slow policy out")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = read_args(argv)
     devices.use_all_cores()
     taken = common.conditions()
     print(common.describe_conditions(taken))
-    model = OrderModel.from_pretrained(default_weights())
+    machine = roofline.measure_machine(args.precision != "float32")
+    print(
+        f"machine: {machine.flops / 1e9:,.0f} GFLOP/s ({machine.origin}), "
+        f"{machine.bandwidth / 1e9:,.1f} GB/s (measured copy)"
+    )
+    model = make_model(args)
     baselines, rows = {}, []
-    for exact, settings in ((False, SETTINGS), (True, EXACT_SETTINGS)):
-        for lanes, events in settings:
-            rows.append(measure(model, exact, lanes, events, args.rounds))
-            best = rows[-1]["orders_per_second"]
-            print(f"{rows[-1]['policy']:14s} {lanes:4d} lanes per device: {best}", flush=True)
-        if args.torch_python and not exact:
-            for batch in (1, 16):
-                found = torch_rates(args.torch_python, model, batch, args.rounds)
-                for name, rates in found.items():
-                    summary = common.Summary.of(rates, high_is_good=True)
-                    baselines[f"torch {name}, batch {batch}"] = summary
-                    print(f"torch {name}, batch {batch}: {summary}", flush=True)
+    for batch in TORCH_BATCHES if args.torch_python else ():
+        for name, rates in torch_rates(args.torch_python, model, batch, args.rounds).items():
+            summary = common.Summary.of(rates, high_is_good=True)
+            baselines[f"torch {name}, batch {batch}"] = summary
+            print(f"torch {name}, batch {batch}: {summary}", flush=True)
+    for policy, lanes in plan(model, args):
+        work = work_of(model, policy, lanes, PRECISIONS[args.precision])
+        rows.append(measure(build(model, policy, lanes), args.rounds, work.most(machine)))
+        row = rows[-1]
+        print(
+            f"{row['policy']:18s} {lanes:4d} lanes per device: {row['orders_per_second']}, "
+            f"{row['share_of_bound']:.0%} of the bound",
+            flush=True,
+        )
     if not args.torch_python:
         print("torch baselines skipped: --torch-python PATH was not given")
     ours = max(row["orders_per_second"].median for row in rows)
@@ -135,15 +237,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.out:
         record = {
             "question": (__doc__ or "").splitlines()[0],
-            "command": " ".join(
-                ["python", "benchmarks/simulation.py", "--rounds", str(args.rounds)]
-            ),
+            "command": " ".join(["python", "benchmarks/simulation.py", *(argv or sys.argv[1:])]),
             "conditions": taken,
+            "machine": machine._asdict(),
+            "size": args.size,
+            "precision": args.precision,
             "ours": rows,
             "baselines": baselines,
             "ratios_of_medians": ratios,
         }
         common.write_json(args.out, record)
+        draw(args.out.with_suffix(".png"), rows, baselines)
     return 0
 
 

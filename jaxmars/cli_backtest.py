@@ -31,7 +31,7 @@ from jaxmars.cli_forecast import (
 )
 from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.cli_values import whole
-from jaxmars.config import Context, MarketConfig, SimConfig
+from jaxmars.config import Context, MarketConfig, PrecisionName, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.files import check_out, claim
 
@@ -78,6 +78,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "how the model reads the past",
         choices=[str(name) for name in Context],
         default=str(Context.ANCHORED),
+    )
+    add(
+        "--precision",
+        "what the model computes in",
+        choices=[str(name) for name in PrecisionName],
+        default=str(PrecisionName.FLOAT32),
     )
     add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES))
     add("--max-events", "orders of one future, at most", type=orders, default=16384)
@@ -154,6 +160,7 @@ def make_forecaster(
 ) -> "Forecaster":
     """The model and what to do with it."""
     from jaxmars.agents.policy import POLICIES
+    from jaxmars.models.precision import PRECISIONS, with_precision
     from jaxmars.tasks.backtest import Forecaster
     from jaxmars.tasks.lane_plan import default_lanes, default_opening_lanes
 
@@ -168,6 +175,7 @@ def make_forecaster(
     )
     borders = known_borders(folder, model)
     numbers = (args.trajectories, args.minutes, args.seed)
+    model = with_precision(model, PRECISIONS[args.precision])
     return Forecaster(model, policy, cfg, *numbers, borders)
 
 
@@ -221,7 +229,7 @@ def describe(
     args: argparse.Namespace, moments: "list[Moment]", forecaster: "Forecaster"
 ) -> dict[str, Any]:
     """What makes the run what it is; how it is shared among processes does not."""
-    names = ("trajectories", "minutes", "chunk", "tick", "slots", "growth", "max_events")
+    names = ("trajectories", "minutes", "chunk", "tick", "slots", "max_events", "precision")
     return {
         **{name: getattr(args, name) for name in names},
         "context": forecaster.policy.name,

@@ -18,7 +18,7 @@ from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.cli_values import above_zero, clock_time, whole
 from jaxmars.clock_text import clock_text
-from jaxmars.config import Context, MarketConfig, SimConfig
+from jaxmars.config import Context, MarketConfig, PrecisionName, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 
@@ -78,6 +78,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         choices=[str(name) for name in Context],
     )
     add(
+        "--precision",
+        "what the model computes in",
+        choices=[str(name) for name in PrecisionName],
+        default=str(PrecisionName.FLOAT32),
+    )
+    add(
         "--lanes",
         "futures side by side per device (default: 16 on a CPU, elsewhere all that fit)",
         type=whole(1, MOST_LANES),
@@ -92,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     from jaxmars.agents.policy import exact
     from jaxmars.convert import hub
     from jaxmars.models import OrderModel
+    from jaxmars.models.precision import PRECISIONS, with_precision
     from jaxmars.tasks.forecast import forecast, needed_orders
     from jaxmars.tasks.forecast_files import FILES, write_forecast
     from jaxmars.tasks.lane_plan import default_lanes, default_opening_lanes
@@ -116,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"note: {line}", file=sys.stderr)
     result = forecast(
         start,
-        model,
+        with_precision(model, PRECISIONS[args.precision]),
         policy,
         trajectories=args.trajectories,
         minutes=args.minutes,

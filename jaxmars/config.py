@@ -345,6 +345,14 @@ class Context(enum.StrEnum):
     SHARED = "shared"
 
 
+class PrecisionName(enum.StrEnum):
+    """What an order model computes in, by the names users give (`models.precision`)."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
 @dataclasses.dataclass(frozen=True)
 class SimConfig:
     """How trajectories are run.

@@ -138,11 +138,16 @@ def test_a_record_that_ends_inside_the_horizon_is_not_scored(
 ) -> None:
     day = write_day(tmp_path)
     flags = ["--weights", weights, "--trajectories", 2, "--out", tmp_path / "out"]
-    flags += ["--lobster", *day, "--at", "10:05:00"]
+    flags += ["--lobster", *day, "--at", "10:05:00", "--context", "shared", "--precision", "int8"]
     assert cli.main(words("forecast", *SMALL, *flags)) == 0
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["score"] is None
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["score"] is None
+    assert found["config"]["context"] == f"shared_prefix({GROWTH})"
+    assert found["config"]["flags"]["precision"] == "int8"
     note = "note: the record ends less than 1 minutes after --at, so what happened is neither"
-    assert DAY_SECONDS < 360 and note in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert DAY_SECONDS < 360 and note in said
+    assert re.search(r"context shared_prefix\(16\); 4 lanes .*; 4 of \d+ KiB while they share", said)
 
 
 def test_the_whole_command_in_a_process_of_its_own(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxmars.config import PrecisionName
 from jaxmars.models.decoder import OrderNet
 from jaxmars.models.embedding import Table
 from jaxmars.models.heads import JointHead, Stage
@@ -53,10 +54,10 @@ class Precision:
         return jnp.dtype(self.weights) == jnp.int8
 
 
-PRECISIONS = {
-    "float32": Precision(),
-    "bfloat16": Precision(jnp.bfloat16, jnp.bfloat16, jnp.bfloat16),
-    "int8": Precision(jnp.bfloat16, jnp.int8, jnp.int8),
+PRECISIONS: dict[str, Precision] = {
+    PrecisionName.FLOAT32: Precision(),
+    PrecisionName.BFLOAT16: Precision(jnp.bfloat16, jnp.bfloat16, jnp.bfloat16),
+    PrecisionName.INT8: Precision(jnp.bfloat16, jnp.int8, jnp.int8),
 }
 """By the name that users give."""
 
