@@ -19,8 +19,8 @@ from jaxmars.config import Context, OrderModelConfig
 from jaxmars.models.decoder import KVCache, OrderNet
 from jaxmars.tokens.window import Put, Window, keep_last, put, put_sliding
 
-Cache = Any  # a pytree of float arrays, of one trajectory
-Prefix = Any  # a pytree of float arrays, of a start
+Cache = Any  # a pytree of arrays, of one trajectory
+Prefix = Any  # a pytree of arrays, of a start
 SHARED_BY = 16  # trajectories; fewer gain less than the second program takes to compile
 SHARED_SEGMENTS = 2  # of a trajectory; in a longer one the first matters little
 ENCODED_TOGETHER = 4  # contexts that a CPU device encodes side by side
