@@ -147,7 +147,8 @@ def test_a_record_that_ends_inside_the_horizon_is_not_scored(
     note = "note: the record ends less than 1 minutes after --at, so what happened is neither"
     said = capsys.readouterr().err
     assert DAY_SECONDS < 360 and note in said
-    assert re.search(r"context shared_prefix\(16\); 4 lanes .*; 4 of \d+ KiB while they share", said)
+    plan = r"context shared_prefix\(16\); 4 lanes .*; 4 of \d+ KiB while they share"
+    assert re.search(plan, said)
 
 
 def test_the_whole_command_in_a_process_of_its_own(
