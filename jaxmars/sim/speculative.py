@@ -104,18 +104,22 @@ class Rounds(NamedTuple):
     kept: jax.Array  # int32, attributes (0 to 4) kept of the order drafted after this event
 
 
-class _Carry(NamedTuple):
-    """Between rounds."""
-
-    market: MarketState
-    cache: KVCache  # of the target
-
-
 class _Last(NamedTuple):
     """The last slot of both contexts; those before it do not change any more."""
 
     row: jax.Array  # [15] int32
     cache: KVCache  # of the draft, one slot
+
+
+class _Carry(NamedTuple):
+    """Between rounds. What a round adds to the target's cache is written before the next one reads
+    it: written after being read, the cache would be copied every time."""
+
+    market: MarketState
+    last: _Last
+    cache: KVCache  # of the target
+    added: KVCache  # of the target, the rows of the last round, drafts + 1 slots
+    slots: jax.Array  # [drafts + 1] int32, where they belong; beyond the cache if nowhere
 
 
 def speculate(
@@ -166,7 +170,7 @@ def speculate(
         return _round(key, carry, ready, agents, cfg)
 
     def segment(market: MarketState, _: None) -> tuple[MarketState, Rounds]:
-        carry = _anchor(market, ready, crowd, others)
+        carry = _anchor(market, ready, crowd, others, cfg)
         carry, rounds = lax.scan(one, carry, None, length=length)
         return _rest(carry.market, others), rounds
 
@@ -177,13 +181,19 @@ def speculate(
 
 
 def _anchor(
-    market: MarketState, params: tuple[Params, ...], crowd: Crowd, others: tuple[Agent, ...]
+    market: MarketState,
+    params: tuple[Params, ...],
+    crowd: Crowd,
+    others: tuple[Agent, ...],
+    cfg: Speculation,
 ) -> _Carry:
-    """The market with refreshed agents, and the target's cache."""
+    """The market with refreshed agents, and nothing to be written."""
     drafting, cache = anchor_crowd(crowd, params[CROWD], market.agents[CROWD])
     pairs = zip(others, params[1:], market.agents[1:], strict=True)
     fresh = (agent.refresh(p, state) for agent, p, state in pairs)
-    return _Carry(market._replace(agents=(drafting, *fresh)), cache)
+    market = market._replace(agents=(drafting, *fresh))
+    nowhere = jnp.full((cfg.events,), cache.slots, jnp.int32)
+    return _Carry(market, _last(market), cache, cache.cut(0, cfg.events), nowhere)
 
 
 def _rest(market: MarketState, others: tuple[Agent, ...]) -> MarketState:
@@ -201,7 +211,7 @@ def _round(
     cfg: Speculation,
 ) -> tuple[_Carry, Rounds]:
     """Drafts, checks, and goes back to the last event that stands."""
-    market, cache = carry
+    market = carry.market
     window = market.agents[CROWD].history.window
     room = window.count + cfg.events <= window.rows.shape[0]
 
@@ -212,6 +222,7 @@ def _round(
     end, (markets, lasts, events) = lax.scan(one, market, None, length=cfg.events)
     drafted: Drafting = markets.agents[CROWD]
     positions = last_slot(drafted.history)
+    cache = carry.cache.written(carry.slots, carry.added)
     net = nnx.merge(*params[CROWD].target)
     hidden, added = net.extend(lasts.row, positions, cache)
     verdicts = _verdicts(params[CROWD], hidden, drafted.proposal, cfg)
@@ -223,17 +234,17 @@ def _round(
     at = jnp.maximum(length - 1, 0)
     settled, last, verdict = jax.tree.map(lambda x: x[at], (markets, lasts, verdicts))
     settled, trouble = _settle(settled, verdict, params[CROWD], agents[CROWD], cfg)
-    begun = _without_context(market), _last(market)
+    begun = _without_context(market), carry.last
     pick = lambda new, old: jnp.where(room, new, old)
     settled, last = jax.tree.map(pick, (settled, last), begun)
     market = _with_context(settled, end, last)
 
     final = is_real & ((turn == at) | (jnp.roll(positions, -1) != positions))
-    cache = cache.written(jnp.where(final, positions, cache.slots), added)
+    slots = jnp.where(final, positions, cache.slots)
     status = events.status | jnp.where(is_real & (turn == at), trouble, 0)
     kept = jnp.where(is_real & drafted.proposal.is_new, verdicts.kept, UNJUDGED)
     rounds = Rounds(events._replace(status=status), is_real, kept)
-    return _Carry(market, cache), rounds
+    return _Carry(market, last, cache, added, slots), rounds
 
 
 def _verdicts(params: Ready, hidden: jax.Array, proposals: Proposal, cfg: Speculation) -> Verdict:
