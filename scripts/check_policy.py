@@ -1,8 +1,9 @@
 """How far anchored contexts are from exact ones: per order, and in trajectories.
 
 Per order: KL of the next order between reading the whole window and the last n orders, on sessions
-of the reference market, and its mean for `anchored(C)`. Trajectories: the built-in starts run under
-both, a few numbers of each compared by two-sample tests whose power is simulated.
+of the reference market, and its mean for `anchored(C)`; the same for models in fewer bits.
+Trajectories: the built-in starts run under both, a few numbers of each compared by two-sample tests
+whose power is simulated.
 Controls go with them: exact against itself with another seed, and the model at temperatures that
 the tests should find if they have the power. Samples are kept in OUT/samples, so a run that was
 stopped goes on.
@@ -21,6 +22,7 @@ import sys
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -28,12 +30,14 @@ from jaxmars.agents.policy import ContextPolicy, anchored, exact, shared_prefix
 from jaxmars.builtin import default_starts
 from jaxmars.cli_pace import prepare_jax, show_bar
 from jaxmars.cli_values import above_zero, natural, positive
-from jaxmars.config import SimConfig
+from jaxmars.config import PrecisionName, SimConfig
 from jaxmars.convert.store import TENSOR_FILE, file_hash
 from jaxmars.data.start import load_start
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 from jaxmars.models import OrderModel
+from jaxmars.models.order_model import shape_of
+from jaxmars.models.precision import PRECISIONS, Precision, with_precision
 from jaxmars.provenance import provenance
 from jaxmars.sim.reference_market import reference_market
 from jaxmars.sim.reference_sessions import plain_session
@@ -42,6 +46,7 @@ from jaxmars.tasks.verify_policy import (
     anchored_table,
     compare_readers,
     contexts_of,
+    decoding_reader,
     distance_table,
     grid_lengths,
     growths,
@@ -64,6 +69,13 @@ from jaxmars.tasks.verify_policy_statistics import (
 from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
+NARROW = {
+    **PRECISIONS,
+    "bfloat16 cache only": Precision(cache=jnp.bfloat16),
+    "int8 cache only": Precision(cache=jnp.int8),
+    "float8 cache only": Precision(cache=jnp.float8_e4m3fn),
+    "int8 matrices only": Precision(weights=jnp.int8),
+}
 TEMPERATURES = (1.3, 2.0)  # of the controls: a small and a large difference
 EXACT, EXACT_AGAIN = "exact", "exact, other seed"
 # Of exact runs, whose work does not depend on how it is cut: short segments and few lanes waste
@@ -126,9 +138,12 @@ def measure(args: argparse.Namespace) -> Report:
         f"temperature {value:g}": tempered_reader(readers[window], model, value)
         for value in TEMPERATURES
     }
+    narrow = {name: decoding_reader(other) for name, other in in_fewer_bits(model).items()}
     watch = lambda done, wanted: show_bar(done, wanted, f"{'distances per order':34}")
-    found = compare_readers(contexts, {**readers, **controls}, model.config.slot_shape, watch)
+    every = {**readers, **controls, **narrow}
+    found = compare_readers(contexts, every, model.config.slot_shape, watch)
     by_length = {n: found[n] for n in readers}
+    by_precision = {name: found[name] for name in narrow}
     by_control = {name: found[name] for name in controls}
     notes = [
         f"{len(contexts.came)} contexts of {window} orders, {args.positions} of each of "
@@ -152,8 +167,19 @@ def measure(args: argparse.Namespace) -> Report:
         lengths=distance_table(by_length, contexts.flow, "orders"),
         anchored=anchored_table(by_length, contexts.flow, window),
         controls=distance_table(by_control, contexts.flow, "control"),
+        precisions=distance_table(by_precision, contexts.flow, "precision"),
         tests=tests,
     )
+
+
+def in_fewer_bits(model: OrderModel) -> dict[str, OrderModel]:
+    """The model in every precision, and with the rotary frequencies of released models that are
+    served in float16."""
+    cfg = dataclasses.replace(model.config, rounded_rope=True)
+    graphdef, _ = shape_of(cfg)
+    rounded = dataclasses.replace(model, config=cfg, graphdef=graphdef)
+    precise = {name: with_precision(model, precision) for name, precision in NARROW.items()}
+    return {**precise, "frequencies rounded to float16": rounded}
 
 
 def random_model(args: argparse.Namespace, given: OrderModel) -> OrderModel:
@@ -179,6 +205,7 @@ class Way(NamedTuple):
     lanes: int  # per device
     times: int  # trajectories for each that is asked for
     temperature: float = 1.0
+    precision: str = PrecisionName.FLOAT32
 
 
 def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
@@ -194,6 +221,10 @@ def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
         *(
             Way(f"anchored({half}), temperature {t:g}", anchored(model.config, half), *quick, t)
             for t in TEMPERATURES
+        ),
+        *(
+            Way(f"anchored({half}), {name}", anchored(model.config, half), *quick, 1.0, name)
+            for name in (PrecisionName.BFLOAT16, PrecisionName.INT8)
         ),
     ]
 
@@ -213,7 +244,7 @@ def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.Data
     for number, way in enumerate(ways(args, model)):
         variant = policy_variant(
             way.name,
-            model,
+            with_precision(model, PRECISIONS[way.precision]),
             way.policy,
             states,
             seed=args.seed + number,

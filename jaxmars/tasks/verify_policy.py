@@ -13,14 +13,16 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from flax import nnx
+from jax import lax
 from scipy.special import logsumexp, rel_entr
 
 from jaxmars import devices
 from jaxmars.errors import InputError
-from jaxmars.models import OrderModel
+from jaxmars.models import KVCache, OrderModel
 from jaxmars.models.heads import FactoredHead
 from jaxmars.tokens.order import ORDER_INDEX
 from jaxmars.types import Params
@@ -102,6 +104,22 @@ def last_orders_readers(model: OrderModel, lengths: Sequence[int]) -> dict[int, 
     return {n: functools.partial(read, n) for n in lengths}
 
 
+def decoding_reader(model: OrderModel) -> Read:
+    """The model on the whole of every context, the second half of it decoded order by order.
+
+    Reads the cache in the type the model keeps it in (`models.precision`), which an encoding of the
+    whole context never does.
+    """
+    params = jax.device_put(model.params, devices.everywhere())
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        there = jax.device_put(rows, devices.split())
+        logits = np.asarray(_decoded_logits(model.graphdef, params, there), np.float64)
+        return logits - _log_sum(logits, (-1,))
+
+    return read
+
+
 def tempered_reader(read: Read, model: OrderModel, temperature: float) -> Read:
     """What the head draws from at another temperature, given what it would at one.
 
@@ -140,6 +158,26 @@ def _next_logits(graphdef: nnx.GraphDef, params: Params, rows: jax.Array) -> jax
     """Logits float32[contexts, vocab] after the last of rows `[contexts, orders, 15]`."""
     net = nnx.merge(graphdef, params)
     return jax.vmap(lambda context: net.head.logits(net.encode(context)[-1]))(rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decoded_logits(graphdef: nnx.GraphDef, params: Params, rows: jax.Array) -> jax.Array:
+    """`_next_logits` by `OrderNet.decode` from the middle of the rows on."""
+    net = nnx.merge(graphdef, params).unstack()
+    orders = rows.shape[1]
+    middle = orders // 2
+
+    def one(context: jax.Array) -> jax.Array:
+        cache = net.prefill(context[:middle])[1].widened(orders)
+
+        def step(cache: KVCache, item: tuple[jax.Array, jax.Array]) -> tuple[KVCache, jax.Array]:
+            hidden, cache = net.decode(*item, cache)
+            return cache, hidden
+
+        places = jnp.arange(middle, orders)
+        return net.head.logits(lax.scan(step, cache, (context[middle:], places))[1][-1])
+
+    return jax.vmap(one)(rows)
 
 
 def compare_readers(

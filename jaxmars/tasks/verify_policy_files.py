@@ -26,8 +26,8 @@ from jaxmars.tasks.verify_statistics import markdown_table
 
 TABLE, NUMBERS, FIGURE = "policy.md", "policy.json", "policy.png"
 LENGTHS, ANCHORED, TESTS = "policy_lengths.csv", "policy_anchored.csv", "policy_tests.csv"
-CONTROLS = "policy_controls.csv"
-FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, CONTROLS, TESTS)
+CONTROLS, PRECISIONS = "policy_controls.csv", "policy_precisions.csv"
+FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, CONTROLS, PRECISIONS, TESTS)
 SAMPLES = "samples"  # folder of unfinished and finished samples
 DIGEST = 12  # hex digits of an identity in a file name
 
@@ -61,6 +61,7 @@ class Report(NamedTuple):
     lengths: pd.DataFrame  # distance_table of the readers of the last n orders
     anchored: pd.DataFrame  # anchored_table
     controls: pd.DataFrame  # distance_table of the whole window at other temperatures, by "control"
+    precisions: pd.DataFrame  # distance_table of the whole window decoded in fewer bits
     tests: pd.DataFrame | None  # compare_samples, None if no trajectories were run
 
 
@@ -126,6 +127,9 @@ def markdown(report: Report) -> str:
         markdown_table(_with_errors(report.anchored)),
         "## For scale\n\nThe whole window at another temperature.\n",
         markdown_table(_with_errors(report.controls)),
+        "## In fewer bits\n\nThe whole window, the second half of it decoded from a cache, beside "
+        "the whole window in float32.\n",
+        markdown_table(_with_errors(report.precisions)),
     ]
     if report.tests is not None:
         parts += [
@@ -165,6 +169,7 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
         "lengths": report.lengths,
         "anchored": report.anchored,
         "controls": report.controls,
+        "precisions": report.precisions,
         "tests": report.tests,
     }
     text, facts = markdown(report), to_json(plain(numbers) | made_by)
@@ -176,6 +181,7 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
         LENGTHS: table(report.lengths),
         ANCHORED: table(report.anchored),
         CONTROLS: table(report.controls),
+        PRECISIONS: table(report.precisions),
     }
     if report.tests is not None:
         writers[TESTS] = table(report.tests)

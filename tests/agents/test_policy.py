@@ -1,5 +1,8 @@
 """Contexts encoded in turns against contexts encoded one by one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,19 @@ import pytest
 from flax import nnx
 from oracles.tiny_world import loud_model, quick_jit
 
-from jaxmars.agents.policy import ENCODED_TOGETHER, ContextPolicy, anchored, exact
-from jaxmars.config import OrderModelConfig
-from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.agents.policy import (
+    ENCODED_TOGETHER,
+    POLICIES,
+    SHARED_BY,
+    SHARED_SEGMENTS,
+    ContextPolicy,
+    anchored,
+    choose,
+    exact,
+    shared_prefix,
+)
+from jaxmars.config import Context, OrderModelConfig
+from jaxmars.tokens.order import APPEND, NUM_FEATURES, REPLACE
 from jaxmars.tokens.window import Window
 from jaxmars.types import Params
 
@@ -70,3 +83,63 @@ def test_models_can_differ_within_a_batch() -> None:
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=TOLERANCE), shared, alone
         )
+
+
+@pytest.mark.parametrize(
+    ("alike", "orders", "name"),
+    [
+        (SHARED_BY, SHARED_SEGMENTS * GROWTH, "shared_prefix(8)"),
+        (SHARED_BY - 1, 1, "anchored(8)"),
+        (1_000, SHARED_SEGMENTS * GROWTH + 1, "anchored(8)"),
+    ],
+)
+def test_sharing_is_chosen_for_many_short_trajectories(
+    alike: int, orders: float, name: str
+) -> None:
+    assert choose(MODEL, GROWTH, alike, orders).name == name
+
+
+def test_every_name_has_a_policy() -> None:
+    assert {str(name) for name in Context} == set(POLICIES)
+    names = [make(MODEL, GROWTH).name for make in POLICIES.values()]
+    assert names == ["exact", "anchored(8)", "shared_prefix(8)"]
+    assert all(make(MODEL, GROWTH).segment == GROWTH for make in POLICIES.values())
+
+
+@pytest.mark.parametrize("growth", [0, MODEL.num_max_orders])
+@pytest.mark.parametrize("make", [anchored, shared_prefix])
+def test_a_growth_outside_the_window_is_refused(make: Callable[..., Any], growth: int) -> None:
+    with pytest.raises(ValueError, match=rf"must lie in \[1, 31\] .* got {growth}"):
+        make(MODEL, growth)
+
+
+@pytest.mark.parametrize("growth", [1, GROWTH, MODEL.num_max_orders - 1])
+def test_a_shared_prefix_reads_what_an_anchored_context_reads(growth: int) -> None:
+    """At every order of a segment, also after the last order before it was rewritten."""
+    params = loud_model(MODEL).params
+    kept = MODEL.num_max_orders - growth
+    rows = windows(1).rows[0]
+    start = Window(rows, jnp.int32(kept))
+    steps = [(rows[kept - 1] + 1, REPLACE), *((rows[kept + i], APPEND) for i in range(growth))]
+
+    def readings(policy: ContextPolicy) -> jax.Array:
+        net = nnx.merge(loud_model(MODEL).graphdef, params)
+        prefix = policy.share(net, start)
+        window, cache = policy.anchor(net, prefix, start)
+
+        def step(carry: tuple, item: tuple) -> tuple[tuple, jax.Array]:
+            window, cache = carry
+            window = policy.put(window, *item)
+            hidden, cache = policy.read(net, prefix, window, cache)
+            return (window, cache), hidden
+
+        items = (jnp.stack([s[0] for s in steps]), jnp.asarray([s[1] for s in steps]))
+        return jax.lax.scan(step, (window, cache), items)[1]
+
+    opening = shared_prefix(MODEL, growth).opening
+    assert opening is not None
+    mine, theirs = (
+        quick_jit(lambda p=p: readings(p))() for p in (opening, anchored(MODEL, growth))
+    )
+    np.testing.assert_allclose(mine, theirs, atol=TOLERANCE)
+    assert np.std(theirs, axis=0).max() > 0.1

@@ -15,6 +15,7 @@ from jaxmars.agents.policy import anchored
 from jaxmars.config import OrderModelConfig
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
+from jaxmars.models.precision import Precision, with_precision
 from jaxmars.tasks.verify_policy import (
     Contexts,
     Distances,
@@ -22,6 +23,7 @@ from jaxmars.tasks.verify_policy import (
     anchored_weights,
     compare_readers,
     contexts_of,
+    decoding_reader,
     distances,
     grid_lengths,
     growths,
@@ -199,3 +201,19 @@ def test_errors_are_between_flows() -> None:
     mean = mean_over_flows(values, np.array([0, 0, 1, 1, 2, 2]))
     np.testing.assert_allclose(mean, (10 / 3, np.std([2, 6, 2], ddof=1) / np.sqrt(3)))
     assert np.isnan(mean_over_flows(values, np.zeros(6)).error)
+
+
+def test_a_decoded_context_is_the_encoded_one_in_float32_only(
+    contexts: Contexts, model: OrderModel
+) -> None:
+    """Up to rounding; a cache in fewer bits is seen."""
+    window = model.config.num_max_orders
+    readers = {
+        "encoded": last_orders_readers(model, [window])[window],
+        "decoded": decoding_reader(model),
+        "narrow": decoding_reader(with_precision(model, Precision(cache=jnp.int8))),
+    }
+    found = compare_readers(contexts, readers, model.config.slot_shape)
+    assert np.abs(found["decoded"].kl).max() < 1e-8
+    assert found["narrow"].kl.min() > 1e-8
+    assert found["narrow"].kl.max() < 0.05
