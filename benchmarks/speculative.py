@@ -251,9 +251,11 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(measure(model, draft, batch, args.rounds))
         show(rows[-1])
     if args.out:
+        folders = {"--target": args.target, "--draft": args.draft}
+        given = [f" {name} {folder}" for name, folder in folders.items() if folder]
         record = {
             "question": (__doc__ or "").splitlines()[0],
-            "command": f"python benchmarks/speculative.py --rounds {args.rounds}",
+            "command": f"python benchmarks/speculative.py --rounds {args.rounds}" + "".join(given),
             "conditions": taken,
             "models": names,
             "parameters": {"target": model.num_params, "draft": draft.num_params},
