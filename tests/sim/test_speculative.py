@@ -178,17 +178,57 @@ def test_a_draft_equal_to_the_target_is_always_kept(world: World) -> None:
     assert (rounds.kept[alike] == NUM_SLOTS).sum() > len(alike)
 
 
-def test_at_temperature_zero_any_draft_gives_the_target_s_orders(world: World) -> None:
+def with_head(model: Params, **stages: Params) -> Params:
+    return {**model, "head": {**model["head"], **stages}}
+
+
+def nothing_of(stage: str) -> Params:
+    """The stage without an opinion."""
+    return jax.tree.map(jnp.zeros_like, TARGET.params["head"][stage])
+
+
+CANCELLING = with_head(
+    TARGET.params, type=jax.tree.map(lambda x: x[:, ::-1], TARGET.params["head"]["type"])
+)
+"""Cancels what the target would sell."""
+HASTY = with_head(CANCELLING, volume=nothing_of("volume"), interval=nothing_of("interval"))
+"""Knows what to cancel but not when: it drafts cancels that are merged into the one before, and
+most of them are thrown away with the row that they rewrote."""
+
+
+@pytest.mark.parametrize(
+    ("target", "draft"),
+    [(TARGET.params, OTHER.params), (CANCELLING, HASTY)],
+    ids=["other", "hasty"],
+)
+def test_at_temperature_zero_any_draft_gives_the_target_s_orders(
+    world: World, target: Params, draft: Params
+) -> None:
     """Plans are then certain, so that going back to an earlier event, and the contexts after it,
     can be compared event by event."""
-    markets, params = world.begin(KEYS, True), params_of(TARGET.params, 0.0)
-    _, rounds = on_host(world.drafted(KEYS, markets, params, OTHER.params))
-    _, events = on_host(world.plain(KEYS, markets, params))
+    markets, params = world.begin(KEYS, True), params_of(target, 0.0)
+    market, rounds = on_host(world.drafted(KEYS, markets, params, draft))
+    plain, events = on_host(world.plain(KEYS, markets, params))
     everyone = np.arange(RUNS)
     assert matching(events, rounds, everyone) > RUNS * (ROUNDS - 1)
-    assert (rounds.kept == 0).sum() > RUNS
+    mine, theirs = (x.agents[CROWD].history.window for x in (market, plain))
+    known = np.arange(WINDOW) < np.minimum(mine.count, theirs.count)[:, None] - 1
+    np.testing.assert_array_equal(mine.rows[known], theirs.rows[known])
+    stopped = (rounds.kept >= 0) & (rounds.kept < NUM_SLOTS)
+    assert stopped.sum() > RUNS
     assert (~rounds.is_real[rounds.is_real.any(2)]).sum() > RUNS  # thrown away
     assert merged_cancels(rounds, everyone) > 5
+    if draft is HASTY:
+        assert rewritten_in_vain(rounds) > 10
+
+
+def rewritten_in_vain(rounds: Rounds) -> int:
+    """Rounds whose first event thrown away was a cancel merged into the last that stood."""
+    event, is_real = rounds.events, rounds.is_real
+    columns = (*event.time, event.price, event.agent_id, event.kind)
+    merged = np.all([x[..., 1:] == x[..., :-1] for x in columns], 0)
+    merged &= (event.kind[..., 1:] == Kind.CANCEL) & (event.status[..., 1:] == 0)
+    return int((merged & is_real[..., :-1] & ~is_real[..., 1:]).sum())
 
 
 class Alone(NamedTuple):
