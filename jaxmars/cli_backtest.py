@@ -26,6 +26,7 @@ from jaxmars.cli_forecast import (
     MOST_SEEDS,
     MOST_TRAJECTORIES,
     MOST_UNITS,
+    domain_notes,
     known_borders,
     known_growth,
 )
@@ -196,6 +197,8 @@ def run_one(
         show_bar(pace.finished, pace.wanted, text)
 
     loaded, market = load(args, chunk, forecaster)
+    for line in domain_notes(forecaster.model, loaded[0].start, market):
+        print(f"note: {title}: {line}", file=sys.stderr)
     tell = lambda plan: print(f"{title}: context {forecaster.policy.name}; {plan}", file=sys.stderr)
     result = run_chunk(loaded, market, forecaster, watch, tell)
     print(file=sys.stderr)

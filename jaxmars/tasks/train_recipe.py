@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxmars.config import OrderModelConfig
+from jaxmars.convert.store import TENSOR_FILE, file_hash
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.tasks.scenario_table import Table, read_table
@@ -61,9 +62,11 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
     cfg = _train_config(top.table("train"))
     model_table, data_table = top.table("model"), top.table("data")
     here = path.resolve().parent
-    start = None
+    start, before = None, {}
     if "from" in model_table:
-        start = OrderModel.from_pretrained(here / model_table.text("from", "a model folder"))
+        folder = here / model_table.text("from", "a model folder")
+        start = OrderModel.from_pretrained(folder)
+        before = {"from": about_weights(start, folder)}
         if "size" in model_table:
             raise model_table.fail("size", "no size, as the weights of 'from' have one")
     config = _model_config(model_table) if start is None else start.config
@@ -73,8 +76,16 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
     if start is None:
         start = OrderModel.init(source.model, jax.random.key(cfg.seed))
     model = dataclasses.replace(start, converters=source.converters)
-    about = {"data": source.text, "config": values, "train": dataclasses.asdict(cfg)}
-    return Run(source, model, cfg, out, about, made_by | {"config": values})
+    about = {"data": source.text, "config": values, "train": dataclasses.asdict(cfg)} | before
+    return Run(source, model, cfg, out, about, made_by | {"config": values} | before)
+
+
+def about_weights(model: OrderModel, folder: pathlib.Path) -> dict[str, Any]:
+    """Which weights a run goes on from: their hash, and the orders they had seen if known."""
+    return {
+        "weights_sha256": file_hash(folder / TENSOR_FILE),
+        "orders_seen": model.manifest.get("orders_seen"),
+    }
 
 
 def _train_config(table: Table) -> TrainConfig:

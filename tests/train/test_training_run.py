@@ -20,6 +20,7 @@ from tensorboardX.proto import event_pb2
 
 from jaxmars.cli import main
 from jaxmars.config import OrderModelConfig
+from jaxmars.convert.store import file_hash
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.tasks.train_recipe import example, read_run
@@ -344,6 +345,9 @@ def test_going_on_from_other_weights(
     run = read_run(path, tmp_path, {})
     start = OrderModel.from_pretrained(whole / "model")
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, run.model.params, start.params)))
+    tensors = whole / "model" / "model.safetensors"
+    known = {"weights_sha256": file_hash(tensors), "orders_seen": start.manifest["orders_seen"]}
+    assert run.about["from"] == known and known["orders_seen"] > 0
     path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\nsize = "nano"\n[train]{tail}')
     with pytest.raises(InputError, match="size is 'nano', expected no size"):
         read_run(path, tmp_path, {})
