@@ -188,6 +188,12 @@ def draw(path: pathlib.Path, rows: list[dict[str, Any]], baselines: dict[str, An
     plt.close(figure)
 
 
+def command_of(words: list[str], torch_python: str | None) -> str:
+    """The command as others would type it."""
+    shown = ["PATH" if word == torch_python else word for word in words]
+    return " ".join(["python", "benchmarks/simulation.py", *shown])
+
+
 def read_args(argv: list[str] | None) -> argparse.Namespace:
     """Flags."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -237,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out:
         record = {
             "question": (__doc__ or "").splitlines()[0],
-            "command": " ".join(["python", "benchmarks/simulation.py", *(argv or sys.argv[1:])]),
+            "command": command_of(argv or sys.argv[1:], args.torch_python),
             "conditions": taken,
             "machine": machine._asdict(),
             "size": args.size,
