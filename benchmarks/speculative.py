@@ -107,8 +107,8 @@ def plain(setup: Setup) -> Callable[[], Any]:
 
 def drafted(setup: Setup, drafts: int, rounds: int) -> Callable[[], Any]:
     """Compiled: `rounds` rounds of each trajectory, one anchor."""
-    nets = (Net(x.graphdef, x.config) for x in (setup.model, setup.draft))
-    cfg = Speculation(*nets, setup.market, drafts, GROWTH, rounds)
+    large, small = (Net(x.graphdef, x.config) for x in (setup.model, setup.draft))
+    cfg = Speculation(large, small, setup.market, drafts, GROWTH, rounds)
     run = functools.partial(speculate, cfg=cfg, num_rounds=rounds)
     arguments = setup.keys, setup.markets, setup.params, setup.draft.params
     compiled, _ = common.compile_timed(jax.vmap(run, (0, 0, None, None)), *arguments)
