@@ -217,7 +217,8 @@ def run_lanes(
             watch(run.pace(len(paths)))
             continue
         markets = _give_lanes(run, lanes, waiting, markets)
-        held = [path or next(filter(None, lanes)) for path in lanes]
+        spare = next(filter(None, lanes))
+        held = [path or spare for path in lanes]
         markets, events = run.segment(run.keys(held), markets)
         done, steps, events = jax.device_get((markets.done, markets.step, events))
         for i, path in enumerate(lanes):
