@@ -113,6 +113,11 @@ def run(args: argparse.Namespace) -> None:
     model = OrderModel.from_pretrained(folder)
     forecaster = make_forecaster(args, model, folder)
     moments = files.read_moments(args.moments) if args.moments else builtin()
+    if len(moments) * args.trajectories > MOST_SEEDS:
+        raise InputError(
+            f"{len(moments)} moments with {args.trajectories} futures each were asked for, "
+            f"expected at most {MOST_SEEDS} futures: a key of JAX tells no more apart"
+        )
     chunks = backtest.cut_chunks(moments, args.chunk)
     made_by = provenance(args.seed, folder, describe(args, moments, forecaster))
     claim(args.out, {name: made_by[name] for name in SAME}, "backtest")
@@ -237,5 +242,5 @@ def describe(
         **{name: getattr(args, name) for name in names},
         "context": forecaster.policy.name,
         "lanes": [forecaster.cfg.lanes, forecaster.cfg.opening_lanes],
-        "moments": [moment.name for moment in moments],
+        "moments": [[moment.message and moment.message.name, *moment.at] for moment in moments],
     }

@@ -25,7 +25,7 @@ from oracles.forecast_world import (
     write_day,
 )
 
-from jaxmars import cli
+from jaxmars import cli, cli_backtest
 from jaxmars.tasks.backtest import Moment, cut_chunks, share_of
 from jaxmars.tasks.backtest_files import chunk_files, is_finished, summarise_horizons
 
@@ -145,13 +145,30 @@ def test_two_processes_share_the_work(
     assert_same(out, whole)
 
 
+def another_day(world: pathlib.Path) -> pathlib.Path:
+    """The same moments of a day of the same name but for its date."""
+    (world / "TEST_later_10.csv").write_bytes((world / "TEST_message_10.csv").read_bytes())
+    table = world / "later.csv"
+    table.write_text((world / "moments.csv").read_text().replace("_message_", "_later_"))
+    return table
+
+
 def test_another_run_is_refused(
-    world: pathlib.Path, whole: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    world: pathlib.Path,
+    whole: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert cli.main(command(world, whole, "--seed", 1)) == 2
     assert "holds a backtest with seed 0, not 1: expected the same" in capsys.readouterr().err
+    monkeypatch.setattr(cli_backtest, "MOST_SEEDS", len(TIMES) * TRAJECTORIES - 1)
+    assert cli.main(command(world, whole)) == 2
+    assert "4 moments with 3 futures each were asked for, expected" in capsys.readouterr().err
+    monkeypatch.undo()
     assert cli.main(command(world, whole, "--processes", 2, "--process", 2)) == 2
     assert "--process is 2, expected 0 to 1" in capsys.readouterr().err
+    assert cli.main(command(world, whole, "--moments", another_day(world))) == 2
+    assert "holds a backtest with config.moments [['TEST_message_10.csv" in capsys.readouterr().err
     damaged = world / "damaged"
     assert not damaged.exists()
     for path in whole.rglob("*"):
