@@ -236,6 +236,8 @@ class OrderModelConfig:
       seconds_per_row: seconds of one row of the time table.
       rounded_rope: whether the rotary frequencies are rounded to half precision, as in models the
         release serves; for comparison with what they put out.
+      has_summary: whether the model reads the summary of a row (`tokens.summary`), which released
+        models do not know.
     """
 
     dropout: float = 0.1
@@ -253,6 +255,7 @@ class OrderModelConfig:
     num_time_rows: int = 2881
     seconds_per_row: int = 5
     rounded_rope: bool = False
+    has_summary: bool = False
 
     def __post_init__(self) -> None:
         positive = (
@@ -320,6 +323,7 @@ class OrderModelConfig:
             num_max_orders=512,
             head="factored",
             num_kv_heads=1,
+            has_summary=True,
         )
 
     @classmethod

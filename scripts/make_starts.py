@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.data import Flow, slice_flow
+from jaxmars.data.memory import flow_memories
 from jaxmars.data.start import PAST_SECONDS, MidPath, StartPoint, mid_path_of, save_starts
 from jaxmars.sim.lanes import trajectory_keys
 from jaxmars.sim.reference_market import OPEN_SEC, WARM_UP_SECONDS, open_session, reference_market
@@ -63,7 +64,7 @@ def main() -> int:
         keys, opened, jnp.asarray(before, jnp.int32)
     )
     starts = [
-        make_start(jax.tree.map(lambda x, i=i: np.asarray(x[i]), (events, l2, books, last)))
+        make_start(jax.tree.map(lambda x, i=i: np.asarray(x[i]), (events, l2, books, last)), cfg)
         for i in range(STARTS)
     ]
     save_starts(out, starts)
@@ -71,21 +72,24 @@ def main() -> int:
     return 0
 
 
-def make_start(session) -> StartPoint:
+def make_start(session, cfg) -> StartPoint:
     """A start from one session's events, snapshots, book and last price at `BOOK_TIME`."""
     event, l2, book, last_price = session
     real = np.flatnonzero(event.kind != Kind.NONE)
     flow = jax.tree.map(lambda x: x[real], Flow(event, l2))
     cut = int(np.searchsorted(flow.event.time.sec, BOOK_TIME, "left"))
+    first = max(cut - KEPT_ORDERS, 0)
+    memories = flow_memories(slice_flow(flow, 0, cut), cfg)
     traded = np.flatnonzero(flow.event.filled)[0]
     path = mid_path_of(flow, BOOK_TIME)
     shown = (path.seconds >= -PAST_SECONDS) & (path.seconds < 0)
     later = (path.seconds >= 0) & (path.seconds <= FUTURE_SECONDS)
     return StartPoint(
         book=book,
-        flow=slice_flow(flow, max(cut - KEPT_ORDERS, 0), cut),
+        flow=slice_flow(flow, first, cut),
         open_time=Time(flow.event.time.sec[0], flow.event.time.nsec[0]),
         open_price=flow.event.first_price[traded],
+        memory=jax.tree.map(lambda x: x[first], memories),
         time=Time(*np.array([BOOK_TIME, 0], np.int32)),
         last_price=last_price,
         past=MidPath(path.seconds[shown], path.mid[shown]),

@@ -168,13 +168,13 @@ def _share_nothing(net: OrderNet, window: Window) -> Prefix:
 
 
 def _last_row(window: Window) -> tuple[jax.Array, jax.Array]:
-    """The last row `[15]` and its position."""
+    """The last row `[columns]` and its position."""
     last = jnp.maximum(window.count - 1, 0)
     return lax.dynamic_index_in_dim(window.rows, last, 0, keepdims=False), last
 
 
 def _cache_of(net: OrderNet, rows: jax.Array) -> KVCache:
-    """The cache of rows `[length, 15]`."""
+    """The cache of rows `[length, columns]`."""
     return net.prefill(rows)[1]
 
 

@@ -21,6 +21,7 @@ later) and stays an order of its own.
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxmars.data.lobster import LobsterData, MessageType, host_l2, nanoseconds
@@ -30,6 +31,7 @@ from jaxmars.types import L2, Event, Kind, Side, Time, Trades, no_trades
 CROWD = 0  # agent id of everybody in a record
 NO_ORDER_ID = 0  # order id of a sweep: the record names only the orders it met
 _MAX_INT32 = 2**31 - 1
+SMALLEST_PAD = 1024  # rows of the smallest compiled program
 
 
 class Flow(NamedTuple):
@@ -120,6 +122,22 @@ def slice_flow(flow: Flow, start: int, stop: int) -> Flow:
         if name not in ("time", "trades")
     }
     return Flow(Event(time=time, trades=trades, **columns), L2(*(x[start:stop] for x in flow.l2)))
+
+
+def padded(flow: Flow) -> Flow:
+    """The flow with events that do nothing at its end, up to a power of two.
+
+    So days of any length share a few compiled programs.
+    """
+    rows = len(flow.event.kind)
+    more = padded_rows(rows) - rows
+    pad = lambda x: np.pad(x, [(0, more)] + [(0, 0)] * (np.ndim(x) - 1))
+    return jax.tree.map(pad, flow)
+
+
+def padded_rows(rows: int) -> int:
+    """The smallest power of two that holds so many rows."""
+    return max(SMALLEST_PAD, 1 << (rows - 1).bit_length())
 
 
 def _groups(data: LobsterData) -> _Groups:

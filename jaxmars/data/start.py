@@ -11,11 +11,13 @@ import numpy as np
 
 from jaxmars.book import Book, book_from_levels
 from jaxmars.config import MarketConfig
-from jaxmars.data.flow import Flow, lobster_flow, split_flow
+from jaxmars.data.flow import Flow, lobster_flow, slice_flow, split_flow
 from jaxmars.data.lobster import LobsterData
+from jaxmars.data.memory import flow_memories
 from jaxmars.data.replay import start_book
 from jaxmars.errors import InputError
 from jaxmars.files import write_atomically
+from jaxmars.tokens.summary import DECAYED, SCALES, Memory
 from jaxmars.types import L2, Event, Time, no_trades
 
 CROWD = 0  # owner of all volume in a start book
@@ -39,6 +41,7 @@ class StartPoint(NamedTuple):
     flow: Flow  # orders up to the start; the first one only opens the record
     open_time: Time  # [] int32, of the first order of the day
     open_price: np.ndarray  # [] int32, ticks of the first trade of the day, 0 if not known yet
+    memory: Memory  # of the day up to the first order of `flow`, which included
     time: Time  # [] int32
     last_price: np.ndarray  # [] int32, ticks of the last trade, 0 before any
     past: MidPath
@@ -74,11 +77,18 @@ def lobster_start(
         flow=flow,
         open_time=Time(whole(flow.event.time.sec[0]), whole(flow.event.time.nsec[0])),
         open_price=whole(0 if opened is None else flow.event.first_price[opened]),
+        memory=first_memory(flow, market),
         time=Time(whole(sec), whole(nsec)),
         last_price=whole(flow.event.last_price[-1]),
         past=MidPath(past.seconds[recent], past.mid[recent]),
         future=future,
     )
+
+
+def first_memory(flow: Flow, market: MarketConfig) -> Memory:
+    """The memory after the first order of a day. Host arrays."""
+    found = flow_memories(slice_flow(flow, 0, 1), market)
+    return jax.tree.map(lambda x: x[0], found)
 
 
 def orders_per_second(start: StartPoint) -> float:
@@ -123,6 +133,12 @@ def _template() -> StartPoint:
         ),
         open_time=time("open_time"),
         open_price=single("open_price"),
+        memory=Memory(
+            started=single("memory.started"),
+            time=time("memory.time"),
+            mid=single("memory.mid"),
+            **{x: single(f"memory.{x}") for x in DECAYED},
+        ),
         time=time("time"),
         last_price=single("last_price"),
         past=path("past"),
@@ -186,6 +202,10 @@ def _with_trades(start: StartPoint, trades: Any) -> StartPoint:
 
 def _kind_and_shape(name: str, start: StartPoint) -> tuple[type, tuple[int, ...]]:
     """What the array of this name must be, given the numbers of orders, levels and slots."""
+    if name == "memory.started":
+        return np.bool_, ()
+    if name.removeprefix("memory.") in DECAYED:
+        return np.float32, (len(SCALES),)
     if name.startswith(("past.", "future.")):
         return np.float64, getattr(start, name.partition(".")[0]).seconds.shape[:1]
     shapes: dict[str, tuple[int, ...]] = {

@@ -13,7 +13,7 @@ from jaxmars.models.embedding import OrderEmbedding
 from jaxmars.models.heads import HEADS
 from jaxmars.models.layers import Block, RMSNorm, Slots, rotation
 from jaxmars.models.scaled import Stored, stored
-from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.tokens.order import NUM_FEATURES, ROW_WIDTH
 
 UNROLLED_LAYERS = 4  # layers per trip of the loop over layers; unrolled, the gradient is 2x faster
 
@@ -96,6 +96,11 @@ def _readable(positions: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     return ~written & (slot <= positions[:, None]), among
 
 
+def row_widths(cfg: OrderModelConfig) -> tuple[int, ...]:
+    """Columns a row may have: those of the release are enough for a model without summary."""
+    return (ROW_WIDTH,) if cfg.has_summary else (NUM_FEATURES, ROW_WIDTH)
+
+
 class OrderNet(nnx.Module):
     """Order rows to hidden states; `head` turns a hidden state into the next order.
 
@@ -122,7 +127,7 @@ class OrderNet(nnx.Module):
         """Hidden state after each order, computed in one pass over the window.
 
         Args:
-          features: int32[length, 15], oldest order first, length <= `cfg.num_max_orders`.
+          features: int32[length, columns] (`row_widths`), oldest order first, length <= `cfg.num_max_orders`.
 
         Returns:
           float32[length, d], after the final normalisation.
@@ -134,7 +139,7 @@ class OrderNet(nnx.Module):
         """`encode`, and the cache it leaves behind.
 
         Args:
-          features: int32[length, 15], oldest order first, length <= `cfg.num_max_orders`.
+          features: int32[length, columns] (`row_widths`), oldest order first, length <= `cfg.num_max_orders`.
 
         Returns:
           (hidden float32[length, d], cache of `length` slots).
@@ -153,7 +158,7 @@ class OrderNet(nnx.Module):
         """Adds one order to the context, or overwrites the one at `position`.
 
         Args:
-          row: int32[15].
+          row: int32[columns].
           position: int32[], of the order in the whole context. It is written to the slot of the
             cache that many places after those of the prefix; later slots are not read, so writing
             an old slot again takes back everything that followed it.
@@ -185,7 +190,7 @@ class OrderNet(nnx.Module):
         was there, for itself and for what follows.
 
         Args:
-          rows: int32[n, 15].
+          rows: int32[n, columns].
           positions: int32[n], of the rows in the context, each inside the cache.
           cache: the context before them; only read.
 
@@ -227,10 +232,11 @@ class OrderNet(nnx.Module):
     ) -> tuple[jax.Array, Any]:
         """Hidden states [length, d], and what `keep` makes of each layer's keys and values."""
         length = features.shape[0]
-        if features.shape != (length, NUM_FEATURES) or length > self.cfg.num_max_orders:
+        widths = row_widths(self.cfg)
+        if features.shape[1:] not in [(x,) for x in widths] or length > self.cfg.num_max_orders:
             raise ValueError(
-                f"features must be [length <= {self.cfg.num_max_orders}, {NUM_FEATURES}], "
-                f"got {list(features.shape)}"
+                f"features must be [length <= {self.cfg.num_max_orders}, "
+                f"{' or '.join(map(str, widths))}], got {list(features.shape)}"
             )
         rope = jax.vmap(lambda i: rotation(i, self.cfg))(jnp.arange(length))
         graphdef, stacked = nnx.split(self.layers)

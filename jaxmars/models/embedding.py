@@ -1,4 +1,4 @@
-"""One row of fifteen order features to one input vector of the decoder."""
+"""One row of order features to one input vector of the decoder."""
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxmars.tokens.order import (
     TRADE_RATIO,
     VOLUME_RATIO,
 )
+from jaxmars.tokens.summary import NUM_SUMMARY, UNIT
 
 NUM_BOOK_SLOTS = NUM_FEATURES - FIRST_BOOK_SLOT
 
@@ -47,6 +48,22 @@ class BookProjection(nnx.Module):
     def __call__(self, slots: jax.Array) -> jax.Array:
         """Slots int32[10] to [width]."""
         return self.norm(self.linear(slots.astype(self.linear.kernel.dtype)))
+
+
+class SummaryProjection(nnx.Module):
+    """Linear(24 -> d), SiLU, Linear(d -> d) of the summary. It begins as zero, so that a model that
+    is given one later begins as it was."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        init = jax.nn.initializers.lecun_normal()
+        self.hidden = nnx.Linear(NUM_SUMMARY, width, kernel_init=init, rngs=rngs)
+        zeros = jax.nn.initializers.zeros
+        self.out = nnx.Linear(width, width, use_bias=False, kernel_init=zeros, rngs=rngs)
+
+    def __call__(self, summary: jax.Array) -> jax.Array:
+        """Columns int32[24] to [width]."""
+        numbers = (summary.astype(jnp.float32) / UNIT).astype(self.hidden.kernel.dtype)
+        return self.out(jax.nn.silu(self.hidden(numbers)))
 
 
 def split_index(index: jax.Array, cfg: OrderModelConfig) -> jax.Array:
@@ -85,9 +102,12 @@ class OrderEmbedding(nnx.Module):
         if cfg.num_ratio_rows:
             self.volume_ratio = Table(cfg.num_ratio_rows, cfg.emb_dim, rngs=rngs)
             self.trade_ratio = Table(cfg.num_ratio_rows, cfg.emb_dim, rngs=rngs)
+        if cfg.has_summary:
+            self.summary = SummaryProjection(cfg.emb_dim, rngs=rngs)
 
     def __call__(self, row: jax.Array) -> jax.Array:
-        """Features int32[15] to [d]. Change is clipped; other indices are clamped to the tables."""
+        """Features int32[15] or int32[ROW_WIDTH], of which a model without summary reads the first
+        fifteen, to [d]. Change is clipped; other indices are clamped to the tables."""
         cfg = self.cfg
         kind, price, volume, interval = split_index(row[ORDER_INDEX], cfg)
         change = jnp.clip(row[CHANGE], -cfg.max_change, cfg.max_change) + cfg.max_change
@@ -95,5 +115,7 @@ class OrderEmbedding(nnx.Module):
         x = x + self.change(change) + self.time(row[ELAPSED] // cfg.seconds_per_row)
         if cfg.num_ratio_rows:
             x = x + self.volume_ratio(row[VOLUME_RATIO]) + self.trade_ratio(row[TRADE_RATIO])
-        book = self.book(row[FIRST_BOOK_SLOT:])
+        book = self.book(row[FIRST_BOOK_SLOT:NUM_FEATURES])
+        if cfg.has_summary:
+            book = book + self.summary(row[NUM_FEATURES:])
         return x.astype(book.dtype) + book

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxmars.config import OrderModelConfig
 from jaxmars.convert import hub, keymap, store
 from jaxmars.errors import InputError
-from jaxmars.models.decoder import OrderNet
+from jaxmars.models.decoder import OrderNet, row_widths
 from jaxmars.models.heads import HEADS
 from jaxmars.tokens.bins import Converters, load_converters, save_converters
 from jaxmars.tokens.order import (
@@ -128,6 +128,19 @@ class OrderModel:
             lambda folder: self.converters and save_converters(folder, self.converters),
         )
 
+    def with_summary(self, key: jax.Array) -> "OrderModel":
+        """The same function, by a model that can learn to read the summary of a row.
+
+        Args:
+          key: of the new parameters; consumed.
+        """
+        if self.config.has_summary:
+            return self
+        grown = OrderModel.init(dataclasses.replace(self.config, has_summary=True), key)
+        params = {**self.params}
+        params["embedding"] = {**grown.params["embedding"], **self.params["embedding"]}
+        return dataclasses.replace(self, config=grown.config, graphdef=grown.graphdef, params=params)
+
     def net(self) -> OrderNet:
         """The network with its parameters. Inside compiled code merge traced params instead."""
         return nnx.merge(self.graphdef, self.params)
@@ -137,7 +150,7 @@ class OrderModel:
 
         Args:
           features: int32 or int64 [batch, length, 15], oldest order first, length at most
-            `config.num_max_orders`. A change beyond the tables is clipped, as in the release; any
+            `config.num_max_orders`; a model that reads the summary needs its columns too. A change beyond the tables is clipped, as in the release; any
             other index outside its table is refused, as torch does.
 
         Returns:
@@ -169,9 +182,10 @@ def check_features(features: np.ndarray, config: OrderModelConfig) -> np.ndarray
       InputError: says which row and column is out of which range.
     """
     most = config.num_max_orders
-    if features.ndim != 3 or features.shape[2] != NUM_FEATURES:
+    widths = row_widths(config)
+    if features.ndim != 3 or features.shape[2] not in widths:
         raise InputError(
-            f"features have shape {list(features.shape)}, expected [batch, length, {NUM_FEATURES}]"
+            f"features have shape {list(features.shape)}, expected [batch, length, {widths[0]}]"
         )
     if not 1 <= features.shape[1] <= most:
         raise InputError(f"features hold {features.shape[1]} orders, expected 1 to {most}")

@@ -47,7 +47,7 @@ class Session(NamedTuple):
 class SessionRows(NamedTuple):
     """What a session wrote."""
 
-    row: jax.Array  # [events, 15] int32
+    row: jax.Array  # [events, columns] int32
     action: jax.Array  # [events] int32, NO_ROW, APPEND or REPLACE
     # [events] bool, the crowd's. A row that replaces another has its owner: only cancels of one
     # owner are merged.

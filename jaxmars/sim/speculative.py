@@ -107,7 +107,7 @@ class Rounds(NamedTuple):
 class _Last(NamedTuple):
     """The last slot of both contexts; those before it do not change any more."""
 
-    row: jax.Array  # [15] int32
+    row: jax.Array  # [columns] int32
     cache: KVCache  # of the draft, one slot
 
 

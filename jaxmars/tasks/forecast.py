@@ -15,12 +15,14 @@ from jaxmars.agents.policy import ContextPolicy
 from jaxmars.book import with_slots
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.data.flow import slice_flow
+from jaxmars.data.memory import flow_memories
 from jaxmars.data.start import StartPoint, event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.tasks import labels as rules
 from jaxmars.tasks.lane_plan import LanePlan, plan_lanes
+from jaxmars.tokens.summary import Memory
 from jaxmars.tokens.window import History, history_of, keep_last
 from jaxmars.types import Kind, Side, Status
 
@@ -241,8 +243,9 @@ def start_history(
     tables, window = model.converters.tables(), model.config.num_max_orders
     length, orders = FIRST_READ * window, len(start.flow.event.kind)
     while True:
-        event, l2 = slice_flow(start.flow, max(orders - length, 0), orders)
-        opened = start.open_time, start.open_price
+        first = max(orders - length, 0)
+        event, l2 = slice_flow(start.flow, first, orders)
+        opened = start.open_time, start.open_price, memory_at(start, market, first)
         history = _history(tables, event, l2, *opened, market=market, window=window + 1)
         if int(history.window.count) > window or length >= orders:
             break
@@ -255,6 +258,14 @@ def start_history(
             f"and time count once), expected at least {needed - 1} for this model"
         )
     return history
+
+
+def memory_at(start: StartPoint, market: MarketConfig, number: int) -> Memory:
+    """The memory after order `number` of a start's flow."""
+    if not number:
+        return start.memory
+    skipped = slice_flow(start.flow, 1, number + 1)
+    return jax.tree.map(lambda x: x[-1], flow_memories(skipped, market, start.memory))
 
 
 _history = jax.jit(

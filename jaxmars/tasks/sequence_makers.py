@@ -16,6 +16,7 @@ from jaxmars.data.flow import Flow
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.tasks.forecast import crowd, needed_orders
+from jaxmars.tokens.summary import Memory
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import Params, Time
 
@@ -31,6 +32,7 @@ class Past(NamedTuple):
     flow: Flow  # [starts, orders], the last ones before it; rows of kind NONE fill up the end
     open_time: Time  # [starts] int32, of the first order of the day
     open_price: np.ndarray  # [starts] int32, ticks of the first trade of the day, 0 if not known
+    memory: Memory  # [starts], of the day up to the first order of each flow, which included
 
 
 class Maker(NamedTuple):
@@ -67,7 +69,7 @@ def model_maker(
     remember_all = jax.jit(jax.vmap(build))
 
     def remember(past: Past) -> History:
-        history = remember_all(*past.flow, past.open_time, past.open_price)
+        history = remember_all(*past.flow, past.open_time, past.open_price, past.memory)
         rows = int(history.window.count.min())
         if rows < needed - OPENING:
             raise InputError(

@@ -33,6 +33,7 @@ from jaxmars.data.lobster import (
     read_lobster,
 )
 from jaxmars.data.lobster_writer import write_lobster
+from jaxmars.data.memory import flow_memories
 from jaxmars.data.orderflow import host_time
 from jaxmars.errors import InputError
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
@@ -186,7 +187,7 @@ def starts_of(data: LobsterData, rows: np.ndarray, maker: Maker, market: MarketC
         time=clock.make_time(data.sec[rows], data.nsec[rows]),
         end=end,
         last_price=jnp.asarray(np.asarray(flow.event.last_price)[done - 1]),
-        memories=(maker.remember(_past(flow, done, maker.window)),),
+        memories=(maker.remember(_past(flow, done, maker.window, market)),),
     )
 
 
@@ -224,7 +225,7 @@ def take_rows(data: LobsterData, rows: np.ndarray | slice) -> LobsterData:
     return data._replace(**columns, l2=l2)
 
 
-def _past(flow: Flow, done: np.ndarray, window: int) -> Past:
+def _past(flow: Flow, done: np.ndarray, window: int, market: MarketConfig) -> Past:
     """The last `window` of the first `done` `[starts]` orders, and how the day opened."""
     length = min(window, int(done.max()))
     first = np.maximum(done - length, 0)
@@ -238,7 +239,8 @@ def _past(flow: Flow, done: np.ndarray, window: int) -> Past:
     if len(traded):
         price[done > traded[0]] = flow.event.first_price[traded[0]]
     opened = host_time(*(np.full(len(done), x[0]) for x in flow.event.time))
-    return Past(Flow(event, part.l2), opened, price)
+    memory = jax.tree.map(lambda x: x[first], flow_memories(flow, market))
+    return Past(Flow(event, part.l2), opened, price, memory)
 
 
 def _run(

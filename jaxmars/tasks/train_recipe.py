@@ -31,6 +31,7 @@ dataset = "data/tokens"      # folder made by jaxmars data build
 [model]
 size = "default"             # {sizes}
 # from = "my_weights"        # go on from these weights; their bins must be those of the data
+# has_summary = true         # with from: let weights without a summary learn to read it
 # head = "factored"          # any field of the model's config.json changes the named size
 
 [train]
@@ -69,6 +70,8 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
         before = {"from": about_weights(start, folder)}
         if "size" in model_table:
             raise model_table.fail("size", "no size, as the weights of 'from' have one")
+        if model_table.flag("has_summary", False):
+            start = start.with_summary(jax.random.key(cfg.seed))
     config = _model_config(model_table) if start is None else start.config
     model_table.finish()
     top.finish()
@@ -118,6 +121,8 @@ def _model_config(table: Table) -> OrderModelConfig:
             found[field.name] = table.whole(field.name, 0, MOST)
         elif field.type is float:
             found[field.name] = table.number(field.name, 0, 1)
+        elif field.type is bool:
+            found[field.name] = table.flag(field.name, False)
         else:
             found[field.name] = table.text(field.name, "the name of a head")
     try:

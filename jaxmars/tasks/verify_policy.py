@@ -34,14 +34,14 @@ GROWTH_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16)  # of the window
 
 Name = TypeVar("Name", bound=Hashable)
 Read = Callable[[np.ndarray], np.ndarray]
-"""int32 rows `[contexts, W, 15]`, oldest first -> normalised log-probabilities of the joint tokens
+"""int32 rows `[contexts, W, columns]`, oldest first -> normalised log-probabilities of the joint tokens
 that may follow, float64 `[contexts, vocab]`."""
 
 
 class Contexts(NamedTuple):
     """Full windows of recorded orders, and what followed each. Host arrays."""
 
-    rows: np.ndarray  # [contexts, window, 15] int32, oldest first
+    rows: np.ndarray  # [contexts, window, columns] int32, oldest first
     came: np.ndarray  # [contexts] int32, joint token of the order that came next
     flow: np.ndarray  # [contexts] int32, which recorded flow it is from
 
@@ -67,7 +67,7 @@ def contexts_of(flows: Sequence[np.ndarray], window: int, per_flow: int) -> Cont
     """Windows of recorded orders, at even distances from the first that is full to the last.
 
     Args:
-      flows: consecutive rows `[orders, 15]` int32 of each recorded flow.
+      flows: consecutive rows `[orders, columns]` int32 of each recorded flow.
       window: W, orders of a context.
       per_flow: contexts of each flow.
 
@@ -155,7 +155,7 @@ def _log_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _next_logits(graphdef: nnx.GraphDef, params: Params, rows: jax.Array) -> jax.Array:
-    """Logits float32[contexts, vocab] after the last of rows `[contexts, orders, 15]`."""
+    """Logits float32[contexts, vocab] after the last of rows `[contexts, orders, columns]`."""
     net = nnx.merge(graphdef, params)
     return jax.vmap(lambda context: net.head.logits(net.encode(context)[-1]))(rows)
 

@@ -93,7 +93,7 @@ def start_states(
     window = model.config.num_max_orders
     build = functools.partial(history_of, model.converters.tables(), market, window)
     stack = lambda *x: jnp.stack([jnp.asarray(part) for part in x])
-    parts = [(*start.flow, start.open_time, start.open_price) for start in starts]
+    parts = [(*start.flow, start.open_time, start.open_price, start.memory) for start in starts]
     histories = jax.jit(jax.vmap(build))(*jax.tree.map(stack, *parts))
     fewest = int(histories.window.count.min())
     if fewest < window:

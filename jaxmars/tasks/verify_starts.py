@@ -19,12 +19,14 @@ from jaxmars.agents.reference_state import ReferenceState
 from jaxmars.book import Book
 from jaxmars.config import MarketConfig
 from jaxmars.data.flow import Flow, slice_flow
+from jaxmars.data.memory import flow_memories
 from jaxmars.data.start import event_mid
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
 from jaxmars.sim.lanes import Start, trajectory_keys
 from jaxmars.sim.reference_market import OPEN_SEC, WARM_UP_SECONDS, open_session
 from jaxmars.sim.rollout import record
+from jaxmars.tokens.summary import Memory
 from jaxmars.tokens.window import History, history_of
 from jaxmars.types import Kind, Time
 
@@ -45,6 +47,7 @@ class Warm(NamedTuple):
     flow: Flow  # [starts, KEPT_ORDERS] last orders; kind NONE after the last one if there are fewer
     open_time: Time  # [starts] of the first order
     open_price: np.ndarray  # [starts] int32, ticks of the first trade
+    memory: Memory  # [starts], up to the first order of each flow, which included
 
 
 def warm_starts(
@@ -100,10 +103,15 @@ def _warm_up(
             row, done = row[stay], done[stay]
             keys, sessions = jax.tree.map(lambda x, stay=stay: x[stay], (keys, sessions))
     whole = [jax.tree.map(lambda *x: np.concatenate(x), *own) for own in parts]
-    return [_warm(until, ended[i], flow) for i, flow in enumerate(whole)]
+    return [_warm(until, ended[i], flow, market) for i, flow in enumerate(whole)]
 
 
-def _warm(sec: int, ended: tuple[Book, np.ndarray, ReferenceState], flow: Flow) -> Warm:
+def _warm(
+    sec: int,
+    ended: tuple[Book, np.ndarray, ReferenceState],
+    flow: Flow,
+    market: MarketConfig,
+) -> Warm:
     """One session at the end of its warm-up, without the axis of sessions.
 
     Raises:
@@ -116,15 +124,17 @@ def _warm(sec: int, ended: tuple[Book, np.ndarray, ReferenceState], flow: Flow) 
         raise InputError("a session traded nothing in its warm-up, expected a longer one")
     traded = np.flatnonzero(flow.event.filled)[0]
     number = len(real)
+    first = max(number - KEPT_ORDERS, 0)
     return Warm(
         sec=np.array(sec, np.int32),
         book=book,
         last_price=last_price,
         mid=event_mid(jax.tree.map(lambda x: x[-1], flow.event)),
         hidden=hidden,
-        flow=_padded(slice_flow(flow, max(number - KEPT_ORDERS, 0), number)),
+        flow=_padded(slice_flow(flow, first, number)),
         open_time=Time(flow.event.time.sec[0], flow.event.time.nsec[0]),
         open_price=np.asarray(flow.event.first_price)[traded],
+        memory=jax.tree.map(lambda x: x[first], flow_memories(flow, market)),
     )
 
 
@@ -177,7 +187,7 @@ def start_histories(warm: Warm, model: OrderModel, market: MarketConfig) -> Hist
     assert model.converters is not None
     tables, window = model.converters.tables(), model.config.num_max_orders
     build = functools.partial(history_of, tables, market, window)
-    return jax.jit(jax.vmap(build))(*warm.flow, warm.open_time, warm.open_price)
+    return jax.jit(jax.vmap(build))(*warm.flow, warm.open_time, warm.open_price, warm.memory)
 
 
 def _start(warm: Warm, seconds: int, memories: tuple[Any, ...]) -> Start:

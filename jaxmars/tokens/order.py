@@ -1,4 +1,4 @@
-"""Orders as model input: the 15 numbers of one order, and the merging of cancels.
+"""Orders as model input: the 15 numbers of one order, its summary, and the merging of cancels.
 
 Source: release `OrderState`, spec "Order state: feature vector and tokenisation". One difference:
 the release computes the price change in float64, whose rounding error can lower the magnitude of
@@ -14,10 +14,12 @@ from jaxmars import calendar, clock
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig
 from jaxmars.tokens.bins import BinTable, TokenTables, encode
+from jaxmars.tokens.summary import NUM_SUMMARY, Memory, init_memory, remember, summarise
 from jaxmars.types import L2, REJECTING, Event, Kind, Side, Time
 
-NUM_FEATURES = 15
-# Columns of a row; the book slots fill the rest.
+NUM_FEATURES = 15  # of the release
+ROW_WIDTH = NUM_FEATURES + NUM_SUMMARY
+# Columns of a row; the book slots fill the rest of the release's, `tokens.summary` the others.
 ORDER_INDEX, VOLUME_RATIO, TRADE_RATIO, CHANGE, ELAPSED, FIRST_BOOK_SLOT = range(6)
 NUM_TYPES = 3
 TYPE_SELL, TYPE_BUY, TYPE_CANCEL = range(NUM_TYPES)
@@ -46,6 +48,7 @@ class FeatureState(NamedTuple):
     before_last: jax.Array  # [] int32, last trade price at that moment
     after: L2  # snapshot after the previous order
     after_last: jax.Array  # [] int32, last trade price at that moment
+    memory: Memory  # of the summary
 
 
 def init_features(levels: int) -> FeatureState:
@@ -55,8 +58,32 @@ def init_features(levels: int) -> FeatureState:
     empty = L2(jnp.zeros((2, levels), jnp.int32), jnp.zeros((2, levels), jnp.int32))
     start = clock.make_time(0)
     return FeatureState(
-        no, no, start, zero, start, start, zero, zero, zero, zero, empty, zero, empty, zero
+        no,
+        no,
+        start,
+        zero,
+        start,
+        start,
+        zero,
+        zero,
+        zero,
+        zero,
+        empty,
+        zero,
+        empty,
+        zero,
+        init_memory(),
     )
+
+
+def is_record(cfg: MarketConfig, event: Event) -> jax.Array:
+    """Whether an event counts as an order, `[]` bool: not of kind NONE, rejected or of a call
+    auction."""
+    record = (event.kind != Kind.NONE) & (event.kind != Kind.UNCROSS)
+    record &= (event.status & REJECTING) == 0
+    if cfg.calendar.auction_ends:
+        record &= ~calendar.in_auction(cfg.calendar, event.time)
+    return record
 
 
 def advance(
@@ -64,7 +91,7 @@ def advance(
 ) -> tuple[FeatureState, jax.Array, jax.Array]:
     """Takes in one event and returns the row it makes.
 
-    Events that are not records (kind NONE, rejected, of a call auction) change nothing. The first
+    Events that are no records (`is_record`) change nothing. The first
     record of a day makes no row. A cancel with the time, price and owner of the cancel before it is
     merged into it: sizes add up, its row replaces the last one.
 
@@ -76,13 +103,11 @@ def advance(
       after: snapshot after it.
 
     Returns:
-      The state after it; the row `[15]` int32 (order index, volume-ratio slot, trade-ratio slot,
-      change to open, elapsed seconds, ten book slots); and NO_ROW, APPEND or REPLACE.
+      The state after it; the row `[ROW_WIDTH]` int32 (order index, volume-ratio slot, trade-ratio
+      slot, change to open, elapsed seconds, ten book slots, summary); and NO_ROW, APPEND or
+      REPLACE.
     """
-    record = (event.kind != Kind.NONE) & (event.kind != Kind.UNCROSS)
-    record &= (event.status & REJECTING) == 0
-    if cfg.calendar.auction_ends:
-        record &= ~calendar.in_auction(cfg.calendar, event.time)
+    record = is_record(cfg, event)
     cancel = event.kind == Kind.CANCEL
     merged = (
         cancel
@@ -106,7 +131,9 @@ def advance(
     change = change_to_open(mid, open_price)
     elapsed = _elapsed(cfg, state.open_time, event.time)
     head = jnp.stack([index, *ratios, change, elapsed])
-    row = jnp.concatenate([head, lob_slots(tables.lob_volume, after, mid)])
+    memory = remember(state.memory, event, after, record)
+    book = lob_slots(tables.lob_volume, after, mid)
+    row = jnp.concatenate([head, book, summarise(memory, after, mid)])
 
     first = ~state.started
     action = jnp.where(merged, REPLACE, APPEND)
@@ -126,6 +153,7 @@ def advance(
         before_last=before_last,
         after=after,
         after_last=event.last_price,
+        memory=memory,
     )
     state = jax.tree.map(lambda new, old: jnp.where(record, new, old), following, state)
     return state, row, action
@@ -135,7 +163,7 @@ def order_features(
     tables: TokenTables, cfg: MarketConfig, state: FeatureState, event: Event, after: L2
 ) -> jax.Array:
     """The fifteen numbers of one order, `[15]` int32; arguments as for `advance`."""
-    return advance(tables, cfg, state, event, after)[1]
+    return advance(tables, cfg, state, event, after)[1][:NUM_FEATURES]
 
 
 def order_index(

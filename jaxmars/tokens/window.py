@@ -12,19 +12,21 @@ from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import (
     APPEND,
     NO_ROW,
-    NUM_FEATURES,
     REPLACE,
+    ROW_WIDTH,
     FeatureState,
     advance,
     init_features,
+    is_record,
 )
+from jaxmars.tokens.summary import Memory, remember
 from jaxmars.types import L2, Event, Time
 
 
 class Window(NamedTuple):
     """The most recent rows, oldest first; entries at and after `count` mean nothing."""
 
-    rows: jax.Array  # [window, 15] int32
+    rows: jax.Array  # [window, ROW_WIDTH] int32
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  [] int32, rows in use
 
 
@@ -41,7 +43,7 @@ class History(NamedTuple):
 
 def init_history(window: int, levels: int) -> History:
     """No orders yet."""
-    rows = jnp.zeros((window, NUM_FEATURES), jnp.int32)
+    rows = jnp.zeros((window, ROW_WIDTH), jnp.int32)
     return History(init_features(levels), Window(rows, jnp.zeros((), jnp.int32)))
 
 
@@ -93,6 +95,7 @@ def history_of(
     snapshots: L2,
     open_time: Time,
     open_price: jax.Array,
+    memory: Memory,
 ) -> History:
     """The history after a recorded flow, whose first record only opens it.
 
@@ -104,17 +107,38 @@ def history_of(
       snapshots: after each event, `[T, 2, levels]`.
       open_time: of the first record of the day, which may lie before the flow.
       open_price: `[]` int32 ticks of the first trade of the day; 0 if it lies in the flow.
+      memory: of the day up to the first event of the flow, which included (`memories`).
     """
     first = jax.tree.map(lambda x: x[0], (events, snapshots))
     rest = jax.tree.map(lambda x: x[1:], (events, snapshots))
     history = init_history(window, snapshots.price.shape[-1])
     history = push_event(tables, cfg, history, *first)
-    features = history.features._replace(open_time=open_time, open_price=open_price)
+    features = history.features._replace(
+        open_time=open_time, open_price=open_price, memory=memory
+    )
 
     def step(history: History, item: tuple[Event, L2]) -> tuple[History, None]:
         return push_event(tables, cfg, history, *item), None
 
     return lax.scan(step, history._replace(features=features), rest)[0]
+
+
+def memories(cfg: MarketConfig, before: Memory, events: Event, snapshots: L2) -> Memory:
+    """The memory after each event of a stacked flow, `[T]`; it needs no bins.
+
+    Args:
+      cfg: the instrument.
+      before: of what lies before the flow; `init_memory()` at the open.
+      events: `[T]`.
+      snapshots: after each event, `[T, 2, levels]`.
+    """
+
+    def step(memory: Memory, item: tuple[Event, L2]) -> tuple[Memory, Memory]:
+        event, after = item
+        memory = remember(memory, event, after, is_record(cfg, event))
+        return memory, memory
+
+    return lax.scan(step, before, (events, snapshots))[1]
 
 
 def rows_of(
@@ -123,7 +147,7 @@ def rows_of(
     """Rows of a whole flow and whether each is final.
 
     Returns:
-      rows `[T, 15]` int32 and final `[T]` bool: False where an event made no row or where a later
+      rows `[T, ROW_WIDTH]` int32 and final `[T]` bool: False where an event made no row or where a later
       merged cancel replaced its row. The model's text is `rows[final]`.
     """
 

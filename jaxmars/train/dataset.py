@@ -21,7 +21,7 @@ from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.errors import InputError
 from jaxmars.tokens.bins import Converters
 from jaxmars.tokens.domain import Domain, domain_from_json
-from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.train.losses import Batch, all_own
 from jaxmars.train.mixing import MOST_POSITIONS, key_of, mix, permuted
 from jaxmars.train.shards import (
@@ -163,7 +163,7 @@ class Dataset:
             its own; None cuts all shards at their beginning.
 
         Returns:
-          `[n, length + 1, 15]` int32.
+          `[n, length + 1, ROW_WIDTH]` int32.
         """
         shard = np.searchsorted(self._ends, number, "right")
         count = (self._rows[shard] - 1) // self.length
@@ -171,7 +171,7 @@ class Dataset:
         room = self._rows[shard] - count * self.length
         offset = np.zeros_like(room) if key is None else _below(room, shard, key)
         start = offset + place * self.length
-        out = np.empty((len(number), self.length + 1, NUM_FEATURES), np.int32)
+        out = np.empty((len(number), self.length + 1, ROW_WIDTH), np.int32)
         for i, (where, first) in enumerate(zip(shard.tolist(), start.tolist(), strict=True)):
             out[i] = self._map(where)[first : first + self.length + 1]
         return out

@@ -24,12 +24,12 @@ from jaxmars.book import Book, apply_order, init_book, l2_snapshot
 from jaxmars.config import MarketConfig
 from jaxmars.data import Flow, L3Columns, lobster_flow, read_events, read_l3, read_lobster
 from jaxmars.data.columns_file import read_columns
+from jaxmars.data.flow import padded_rows
 from jaxmars.data.lobster import PRICE_UNITS_PER_CURRENCY
 from jaxmars.data.orderflow import OrderFlow, cut_flow
 from jaxmars.errors import InputError
 from jaxmars.types import L2, Event, Kind, Order, Status, Time, no_trades
 
-SMALLEST_PAD = 1024  # rows of the smallest compiled program
 FIRST_SLOTS = 512  # orders a side can hold, until more are needed
 GROWTH = 4  # factor to the next try
 MOST_SLOTS = 65_535  # sums over a side are exact up to here
@@ -90,22 +90,6 @@ def table_day(
     data = read_l3(table, read_columns(columns, L3Columns), resting=False, tick=tick)
     flow = _matched(data.flow, market.levels, str(table))
     return DayFlow(flow, data.tick / data.price_scale, _lot(flow.event))
-
-
-def padded(flow: Flow) -> Flow:
-    """The flow with events that do nothing at its end, up to a power of two.
-
-    So days of any length share a few compiled programs.
-    """
-    rows = len(flow.event.kind)
-    more = padded_rows(rows) - rows
-    pad = lambda x: np.pad(x, [(0, more)] + [(0, 0)] * (np.ndim(x) - 1))
-    return jax.tree.map(pad, flow)
-
-
-def padded_rows(rows: int) -> int:
-    """The smallest power of two that holds so many rows."""
-    return max(SMALLEST_PAD, 1 << (rows - 1).bit_length())
 
 
 def _lot(event: Event) -> int:

@@ -17,14 +17,14 @@ from jaxmars.types import Params
 class Batch(NamedTuple):
     """Windows to learn from."""
 
-    rows: np.ndarray | jax.Array  # int32[batch, length + 1, 15], row i + 1 is the label of row i
+    rows: np.ndarray | jax.Array  # int32[batch, length + 1, columns], row i + 1 is the label of row i
     # bool[batch, length + 1]: whether the row is an order the model should learn to write; orders
     # of outside traders are read as context only
     own: np.ndarray | jax.Array
 
 
 def all_own(rows: np.ndarray) -> Batch:
-    """Windows `[batch, length + 1, 15]` of which every order is to be learnt."""
+    """Windows `[batch, length + 1, columns]` of which every order is to be learnt."""
     return Batch(rows, np.ones(rows.shape[:2], bool))
 
 
@@ -33,7 +33,7 @@ def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
 
     Args:
       net: the model.
-      rows: `[length, 15]` int32; row i + 1 is the label of position i.
+      rows: `[length, columns]` int32; row i + 1 is the label of position i.
     """
     hidden = net.encode(rows[:-1])
     labels = jax.vmap(split_index, (0, None))(rows[1:, 0], net.cfg)
@@ -58,7 +58,7 @@ def mean_loss(net: OrderNet, batch: Batch) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def position_losses(graphdef: nnx.GraphDef, params: Params, windows: jax.Array) -> jax.Array:
-    """`order_loss` of a batch of windows `[batch, length, 15]`: `[batch, length - 1]` nats."""
+    """`order_loss` of a batch of windows `[batch, length, columns]`: `[batch, length - 1]` nats."""
     net = nnx.merge(graphdef, params)
     return jax.vmap(order_loss, (None, 0))(net, windows)
 

@@ -38,6 +38,7 @@ FIT_ROUNDS = 4  # calls per session that bins are fitted on
 # About half an hour at 280 orders a minute. Activity is the market's clock: a lively session
 # forgets its opening book after as many orders, but sooner.
 WARM_UP_EVENTS = 8192
+FRESH = 4  # one session of so many is followed only from the end of its warm-up
 
 
 class ReferencePlan(NamedTuple):
@@ -51,12 +52,12 @@ class ReferencePlan(NamedTuple):
 class Flow(NamedTuple):
     """Consecutive rows of one session."""
 
-    rows: np.ndarray  # [rows, 15] int32
+    rows: np.ndarray  # [rows, columns] int32
     own: np.ndarray  # [rows] bool, orders to be learnt
 
 
 def own_flow(rows: np.ndarray) -> Flow:
-    """Rows `[rows, 15]` that are all to be learnt."""
+    """Rows `[rows, columns]` that are all to be learnt."""
     return Flow(rows, np.ones(len(rows), bool))
 
 
@@ -83,6 +84,17 @@ def _flow_quantities(keys, markets, params, cfg):
     run = functools.partial(record, agents=session_agents(cfg), cfg=cfg, num_events=EVENTS_PER_CALL)
     markets, (events, snapshots) = jax.vmap(run)(keys, markets, tuple(params))
     return markets, jax.vmap(functools.partial(quantities, cfg))(events, snapshots), snapshots
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _forget(sessions: Session) -> Session:
+    """Every `FRESH`th session with an empty memory, as where a record begins in a running market."""
+    fresh = jnp.arange(sessions.market.done.shape[0]) % FRESH == 0
+    empty = jax.tree.map(
+        lambda x: jnp.where(fresh.reshape(-1, *[1] * (x.ndim - 1)), jnp.zeros_like(x), x),
+        sessions.features.memory,
+    )
+    return sessions._replace(features=sessions.features._replace(memory=empty))
 
 
 def session_keys(seed: int, generation: int, plan: ReferencePlan) -> jax.Array:
@@ -120,7 +132,9 @@ def reference_flows(
     params, sessions = _open(keys, plan.draw, market)
     tables = converters.tables()
     parts = []
-    for _ in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + plan.rounds):
+    for call in range((WARM_UP_EVENTS // EVENTS_PER_CALL) + plan.rounds):
+        if call * EVENTS_PER_CALL == WARM_UP_EVENTS:
+            sessions = _forget(sessions)
         sessions, part = _run(keys, sessions, params, tables, market)
         parts.append(jax.tree.map(np.asarray, part))
     row, action, own = (np.concatenate(column, 1) for column in zip(*parts, strict=True))

@@ -2,8 +2,8 @@
 
     manifest.json    what the dataset is, and of every shard its symbol, date, split, rows, sha256
     converters.json  the bins of the rows
-    SYMBOL_DATE_SPLIT.npy   one shard: the final rows of one day or of one part of it, [rows, 15]
-                     int32, 60 bytes an order, read through a memory map
+    SYMBOL_DATE_SPLIT.npy   one shard: the final rows of one day or of one part of it, [rows,
+                     ROW_WIDTH] int32, 156 bytes an order, read through a memory map
 
 A row is what `tokens.order.advance` makes; rows that a later merged cancel replaced are left out.
 A shard is complete once a line of the manifest (while it is built, of its journal) says so.
@@ -26,9 +26,9 @@ from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_atomically
 from jaxmars.tokens.bins import FILE_NAME, Converters, load_converters
 from jaxmars.tokens.domain import Domain, domain_from_json
-from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.tokens.order import ROW_WIDTH
 
-VERSION = 1  # raised whenever the meaning of a file changes
+VERSION = 2  # raised whenever the meaning of a file changes
 MANIFEST = "manifest.json"
 SPLITS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SYMBOL = re.compile(r"[A-Za-z0-9.\-]{1,20}")
@@ -77,7 +77,7 @@ def shard_name(symbol: str, date: datetime.date, split: str) -> str:
 
 
 def write_shard(path: pathlib.Path, rows: np.ndarray) -> str:
-    """Writes rows `[n, 15]` whole or not at all, and returns the sha256 of the file."""
+    """Writes rows `[n, ROW_WIDTH]` whole or not at all, and returns the sha256 of the file."""
 
     def fill(part: pathlib.Path) -> None:
         with part.open("wb") as file:
@@ -88,7 +88,7 @@ def write_shard(path: pathlib.Path, rows: np.ndarray) -> str:
 
 
 def open_shard(folder: pathlib.Path, shard: Shard) -> np.ndarray:
-    """The rows of a shard, `[rows, 15]` int32, as a read-only memory map.
+    """The rows of a shard, `[rows, ROW_WIDTH]` int32, as a read-only memory map.
 
     Raises:
       InputError: the file is missing, damaged, truncated, or does not hold what the manifest says.
@@ -102,10 +102,10 @@ def open_shard(folder: pathlib.Path, shard: Shard) -> np.ndarray:
         raise InputError(
             f"{path} is damaged or truncated, expected a shard of {shard.rows} rows ({error})"
         ) from None
-    if rows.dtype != SHARD_TYPE or rows.shape != (shard.rows, NUM_FEATURES):
+    if rows.dtype != SHARD_TYPE or rows.shape != (shard.rows, ROW_WIDTH):
         raise InputError(
             f"{path} holds {rows.dtype}{list(rows.shape)}, expected int32[{shard.rows}, "
-            f"{NUM_FEATURES}] as its manifest says"
+            f"{ROW_WIDTH}] as its manifest says"
         )
     return rows
 
@@ -227,7 +227,9 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
         raise InputError(f"{path} is not a JSON file: {error}") from None
     content = exactly(content, str(path), ("version", *Manifest._fields))
     if content.pop("version") != VERSION:
-        raise InputError(f"{path} is of another version, expected version {VERSION}")
+        raise InputError(
+            f"{path} is of another version, expected version {VERSION}: build the dataset again"
+        )
     for key, kind in Manifest.__annotations__.items():
         wanted = list if key == "shards" else getattr(kind, "__origin__", kind)
         if not isinstance(content[key], wanted):

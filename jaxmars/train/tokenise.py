@@ -10,12 +10,12 @@ import numpy as np
 from jaxmars import calendar
 from jaxmars.config import MarketConfig
 from jaxmars.data import Flow, nanoseconds
+from jaxmars.data.flow import padded
 from jaxmars.errors import InputError
 from jaxmars.tokens.bins import Converters, TokenTables
 from jaxmars.tokens.domain import Domain, flow_domain
 from jaxmars.tokens.quantities import Quantities, quantities
 from jaxmars.tokens.window import rows_of
-from jaxmars.train.flows import padded
 from jaxmars.train.splits import Part
 from jaxmars.types import L2, REJECTING, Event, Kind
 
@@ -35,7 +35,7 @@ def measure(flow: Flow, market: MarketConfig) -> Quantities:
 
 
 def tokenise(flow: Flow, tables: TokenTables, market: MarketConfig) -> tuple[np.ndarray, ...]:
-    """Rows `[orders, 15]` int32 of a day, and which are final `[orders]` bool."""
+    """Rows `[orders, columns]` int32 of a day, and which are final `[orders]` bool."""
     whole, count = padded(flow), len(flow.event.kind)
     rows, final = _rows(tables, whole.event, whole.l2, market)
     return np.asarray(rows)[:count], np.asarray(final)[:count]

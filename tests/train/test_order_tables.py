@@ -10,7 +10,7 @@ from jaxmars.config import MarketConfig
 from jaxmars.data import write_events
 from jaxmars.errors import InputError
 from jaxmars.train import flows
-from jaxmars.train.flows import SMALLEST_PAD, events_day, padded, padded_rows, table_day
+from jaxmars.train.flows import events_day, table_day
 from jaxmars.types import Kind, Side
 
 # event: kind, side, price, size, filled, first and last price, best bid and ask with their sizes
