@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     check_out(args.out, FILES)
     scenario = read_scenario(args.config)
     made_by = describe_run(scenario, args.config)
-    result = run_scenario(scenario, show_pace)
+    result = run_scenario(scenario, show_pace, lambda plan: print(plan, file=sys.stderr))
     print(file=sys.stderr)
     write_simulation(args.out, result, made_by)
     report(result, args.out)

@@ -120,6 +120,7 @@ def make(args: argparse.Namespace) -> None:
         seed=args.seed,
         cfg=SimConfig(market=market, lanes=args.lanes),
         watch=watch,
+        tell=lambda plan: print(plan, file=sys.stderr),
     )
     print(file=sys.stderr)
     made_by |= {"record": [file_of(path) for path in args.lobster], "rows": rows.tolist()}

@@ -127,7 +127,8 @@ class OrderNet(nnx.Module):
         """Hidden state after each order, computed in one pass over the window.
 
         Args:
-          features: int32[length, columns] (`row_widths`), oldest order first, length <= `cfg.num_max_orders`.
+          features: int32[length, columns] (`row_widths`), oldest order first, length <=
+            `cfg.num_max_orders`.
 
         Returns:
           float32[length, d], after the final normalisation.
@@ -139,7 +140,8 @@ class OrderNet(nnx.Module):
         """`encode`, and the cache it leaves behind.
 
         Args:
-          features: int32[length, columns] (`row_widths`), oldest order first, length <= `cfg.num_max_orders`.
+          features: int32[length, columns] (`row_widths`), oldest order first, length <=
+            `cfg.num_max_orders`.
 
         Returns:
           (hidden float32[length, d], cache of `length` slots).

@@ -139,7 +139,9 @@ class OrderModel:
         grown = OrderModel.init(dataclasses.replace(self.config, has_summary=True), key)
         params = {**self.params}
         params["embedding"] = {**grown.params["embedding"], **self.params["embedding"]}
-        return dataclasses.replace(self, config=grown.config, graphdef=grown.graphdef, params=params)
+        return dataclasses.replace(
+            self, config=grown.config, graphdef=grown.graphdef, params=params
+        )
 
     def net(self) -> OrderNet:
         """The network with its parameters. Inside compiled code merge traced params instead."""
@@ -150,8 +152,9 @@ class OrderModel:
 
         Args:
           features: int32 or int64 [batch, length, 15], oldest order first, length at most
-            `config.num_max_orders`; a model that reads the summary needs its columns too. A change beyond the tables is clipped, as in the release; any
-            other index outside its table is refused, as torch does.
+            `config.num_max_orders`; a model that reads the summary needs its columns too. A change
+            beyond the tables is clipped, as in the release; any other index outside its table is
+            refused, as torch does.
 
         Returns:
           float32[batch, length, vocab], unnormalised log-probabilities.

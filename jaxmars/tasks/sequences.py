@@ -37,7 +37,7 @@ from jaxmars.data.memory import flow_memories
 from jaxmars.data.orderflow import host_time
 from jaxmars.errors import InputError
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
-from jaxmars.tasks.lane_plan import plan_lanes
+from jaxmars.tasks.lane_plan import LanePlan, plan_lanes
 from jaxmars.tasks.sequence_makers import OPENING, Maker, Past
 from jaxmars.types import L2, Event, Kind, Order, Status, Trades
 
@@ -125,6 +125,7 @@ def generate_sequences(
     seed: int,
     cfg: SimConfig,
     watch: Callable[[Pace], None] = lambda pace: None,
+    tell: Callable[[LanePlan], object] = lambda plan: None,
 ) -> list[Sequence]:
     """Runs an agent from moments of a recorded day.
 
@@ -138,6 +139,7 @@ def generate_sequences(
       cfg: lanes and instrument, with the levels of the record; segment and event budget are
         chosen here.
       watch: called after every segment; starts again for sequences that need a longer run.
+      tell: called with how many sequences run side by side, before every run.
 
     Returns:
       Every start, in order. A generated sequence is shorter than asked for only if its market came
@@ -158,7 +160,7 @@ def generate_sequences(
     made: dict[int, tuple[LobsterData, int]] = {}
     for _ in range(MOST_RUNS):
         run_cfg = SimConfig(cfg.market, maker.segment, cfg.lanes, budget)
-        finished = _run(starts, waiting, maker, seed, run_cfg, watch)
+        finished = _run(starts, waiting, maker, seed, run_cfg, watch, tell)
         made |= _as_rows(data, starts.book, finished, run_cfg, num_messages)
         waiting = np.array(
             [t.number for t in finished if _is_short(t, made, run_cfg, num_messages)]
@@ -250,12 +252,16 @@ def _run(
     seed: int,
     cfg: SimConfig,
     watch: Callable[[Pace], None],
+    tell: Callable[[LanePlan], object],
 ) -> list[Finished]:
     """The trajectories of these numbers; number i begins from start i."""
     agents, params = (maker.agent,), (maker.params,)
-    cfg = plan_lanes(starts, params, agents, cfg).cfg
+    plan = plan_lanes(starts, params, agents, cfg)
+    tell(plan)
     start_of = numbers.astype(np.int32)
-    run = run_lanes(seed, numbers, start_of, starts, params, agents=agents, cfg=cfg, watch=watch)
+    run = run_lanes(
+        seed, numbers, start_of, starts, params, agents=agents, cfg=plan.cfg, watch=watch
+    )
     return list(run)
 
 

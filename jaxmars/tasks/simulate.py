@@ -16,7 +16,7 @@ from jaxmars.config import Calendar, PhaseKind
 from jaxmars.data.start import event_mid
 from jaxmars.sim.flight import make_delay
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
-from jaxmars.tasks.lane_plan import plan_lanes
+from jaxmars.tasks.lane_plan import LanePlan, plan_lanes
 from jaxmars.tasks.scenario import Scenario
 from jaxmars.tasks.simulate_tables import (
     Labels,
@@ -128,13 +128,16 @@ class SimulationResult(NamedTuple):
 
 
 def run_scenario(
-    scenario: Scenario, watch: Callable[[Pace], None] = lambda pace: None
+    scenario: Scenario,
+    watch: Callable[[Pace], None] = lambda pace: None,
+    tell: Callable[[LanePlan], object] = lambda plan: None,
 ) -> SimulationResult:
     """Runs all trajectories of a scenario; trajectory i depends on (seed, i) only.
 
     Args:
       scenario: from `read_scenario`, or made in code.
       watch: called after every segment.
+      tell: called once with how many trajectories run side by side, before they do.
 
     Raises:
       InputError: a trajectory that does not fit into memory.
@@ -143,6 +146,7 @@ def run_scenario(
     agents = tuple(trader.agent for trader in scenario.traders)
     params = tuple(trader.params for trader in scenario.traders)
     plan = plan_lanes(start, params, agents, scenario.cfg)
+    tell(plan)
     paces: list[Pace] = []
 
     def note(pace: Pace) -> None:

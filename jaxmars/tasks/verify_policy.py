@@ -34,8 +34,8 @@ GROWTH_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16)  # of the window
 
 Name = TypeVar("Name", bound=Hashable)
 Read = Callable[[np.ndarray], np.ndarray]
-"""int32 rows `[contexts, W, columns]`, oldest first -> normalised log-probabilities of the joint tokens
-that may follow, float64 `[contexts, vocab]`."""
+"""int32 rows `[contexts, W, columns]`, oldest first -> normalised log-probabilities of the joint
+tokens that may follow, float64 `[contexts, vocab]`."""
 
 
 class Contexts(NamedTuple):

@@ -113,9 +113,7 @@ def history_of(
     rest = jax.tree.map(lambda x: x[1:], (events, snapshots))
     history = init_history(window, snapshots.price.shape[-1])
     history = push_event(tables, cfg, history, *first)
-    features = history.features._replace(
-        open_time=open_time, open_price=open_price, memory=memory
-    )
+    features = history.features._replace(open_time=open_time, open_price=open_price, memory=memory)
 
     def step(history: History, item: tuple[Event, L2]) -> tuple[History, None]:
         return push_event(tables, cfg, history, *item), None
@@ -147,8 +145,8 @@ def rows_of(
     """Rows of a whole flow and whether each is final.
 
     Returns:
-      rows `[T, ROW_WIDTH]` int32 and final `[T]` bool: False where an event made no row or where a later
-      merged cancel replaced its row. The model's text is `rows[final]`.
+      rows `[T, ROW_WIDTH]` int32 and final `[T]` bool: False where an event made no row or where a
+      later merged cancel replaced its row. The model's text is `rows[final]`.
     """
 
     def step(state: FeatureState, item: tuple[Event, L2]) -> tuple[FeatureState, tuple]:

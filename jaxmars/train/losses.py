@@ -17,7 +17,9 @@ from jaxmars.types import Params
 class Batch(NamedTuple):
     """Windows to learn from."""
 
-    rows: np.ndarray | jax.Array  # int32[batch, length + 1, columns], row i + 1 is the label of row i
+    rows: (
+        np.ndarray | jax.Array
+    )  # int32[batch, length + 1, columns], row i + 1 is the label of row i
     # bool[batch, length + 1]: whether the row is an order the model should learn to write; orders
     # of outside traders are read as context only
     own: np.ndarray | jax.Array

@@ -88,7 +88,7 @@ def _flow_quantities(keys, markets, params, cfg):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _forget(sessions: Session) -> Session:
-    """Every `FRESH`th session with an empty memory, as where a record begins in a running market."""
+    """Every `FRESH`th session with an empty memory, as if a record began there."""
     fresh = jnp.arange(sessions.market.done.shape[0]) % FRESH == 0
     empty = jax.tree.map(
         lambda x: jnp.where(fresh.reshape(-1, *[1] * (x.ndim - 1)), jnp.zeros_like(x), x),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.tiny_world import quick_jit, tiny_converters
+from oracles.tiny_world import quick_jit, same_history, tiny_converters
 
 from jaxmars.book import Book, invariants, l2_snapshot
 from jaxmars.builtin import default_starts
@@ -142,7 +142,14 @@ def test_moments_that_are_no_start_are_refused(
 def history(market: MarketConfig, tables: TokenTables, start: StartPoint) -> Any:
     event, l2 = start.flow
     return history_of(
-        tables, market, WINDOW, event, l2, start.open_time, jnp.asarray(start.open_price)
+        tables,
+        market,
+        WINDOW,
+        event,
+        l2,
+        start.open_time,
+        jnp.asarray(start.open_price),
+        jax.tree.map(jnp.asarray, start.memory),
     )
 
 
@@ -158,7 +165,7 @@ def test_history_is_that_of_the_events_fed_one_by_one(
     found = history(market, tables, hand_start)
     count = int(found.window.count)
     assert count == WINDOW
-    assert same(jax.tree.map(np.asarray, found), jax.tree.map(np.asarray, state))
+    assert same_history(found, state)
 
 
 @functools.partial(quick_jit, static_argnums=0)

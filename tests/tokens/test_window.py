@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import order_state as oracle
-from oracles.tiny_world import LEVELS, quick_jit, replay, rows_equal, tiny_converters, wild_orders
+from oracles.tiny_world import LEVELS, quick_jit, replay, same_history, tiny_converters, wild_orders
 
 from jaxmars.config import MarketConfig
 from jaxmars.tokens import window as windows
 from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import APPEND, NO_ROW, NUM_FEATURES, REPLACE
+from jaxmars.tokens.summary import Memory, init_memory
 from jaxmars.tokens.window import History, Window
 from jaxmars.types import L2, Event, Order, Time
 
@@ -35,8 +36,14 @@ def history_of(
     snapshots: L2,
     open_time: Time,
     open_price: jax.Array,
+    memory: Memory,
 ) -> History:
-    return windows.history_of(tables, CFG, window, events, snapshots, open_time, open_price)
+    return windows.history_of(tables, CFG, window, events, snapshots, open_time, open_price, memory)
+
+
+@quick_jit
+def memories(before: Memory, events: Event, snapshots: L2) -> Memory:
+    return windows.memories(CFG, before, events, snapshots)
 
 
 @quick_jit
@@ -131,13 +138,15 @@ def flow() -> tuple:
 
 def test_rows_of_a_flow_are_the_text_of_the_oracle(flow: tuple) -> None:
     _, _, rows, final, steps, text = flow
-    assert rows[final].tolist() == text
+    assert rows[final][:, :NUM_FEATURES].tolist() == text
     assert sum(action == oracle.REPLACE for action, _ in steps) > 5
 
 
-def opening(events: Event) -> tuple[Time, jax.Array]:
+def opening(events: Event, snapshots: L2) -> tuple[Time, jax.Array, Memory]:
     """What `history_of` is told of a flow that starts at the open."""
-    return jax.tree.map(lambda x: x[0], events.time), jnp.int32(0)
+    found = memories(init_memory(), events, snapshots)
+    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+    return first(events.time), jnp.int32(0), first(found)
 
 
 def test_history_of_a_flow_is_pushing_it_event_by_event(flow: tuple) -> None:
@@ -147,30 +156,35 @@ def test_history_of_a_flow_is_pushing_it_event_by_event(flow: tuple) -> None:
     for i in range(LENGTH):
         event, after = jax.tree.map(lambda x, i=i: x[i], (events, snapshots))
         history = push_event(tables, CFG, history, event, after)
-    found = history_of(tables, SIZE, events, snapshots, *opening(events))
-    assert rows_equal(found, history)
+    found = history_of(tables, SIZE, events, snapshots, *opening(events, snapshots))
+    assert same_history(found, history)
 
 
 @pytest.mark.parametrize("window", [SIZE, LENGTH])
 def test_history_holds_the_last_rows_of_the_text(flow: tuple, window: int) -> None:
     events, snapshots, *_, text = flow
     found = history_of(
-        tiny_converters().tables(), window, events, snapshots, *opening(events)
+        tiny_converters().tables(), window, events, snapshots, *opening(events, snapshots)
     ).window
-    assert np.asarray(found.rows)[: int(found.count)].tolist() == text[-window:]
+    rows = np.asarray(found.rows)[: int(found.count), :NUM_FEATURES]
+    assert rows.tolist() == text[-window:]
 
 
 def test_history_of_the_end_of_a_flow_knows_the_open(flow: tuple) -> None:
-    """Given the open's time and price, a late part of the day makes the rows of the whole day."""
-    events, snapshots, *_, text = flow
+    """Given the open's time and price and the memory, a late part of the day makes the rows of the
+    whole day."""
+    events, snapshots, whole, final, _, text = flow
     traded = np.flatnonzero(np.asarray(events.filled)[1:])[0] + 1
     accepted = np.flatnonzero(np.asarray(events.status) == 0)
     cut = int(accepted[accepted > LENGTH // 2][0])
     part, books = jax.tree.map(lambda x: x[cut:], (events, snapshots))
-    open_time, _ = opening(events)
+    open_time, *_ = opening(events, snapshots)
     open_price = events.first_price[traded]
     tables = tiny_converters().tables()
-    found = history_of(tables, LENGTH, part, books, open_time, open_price).window
-    rows = np.asarray(found.rows)[: int(found.count)].tolist()
+    memory = jax.tree.map(lambda x: x[cut], memories(init_memory(), events, snapshots))
+    found = history_of(tables, LENGTH, part, books, open_time, open_price, memory).window
+    made = np.asarray(found.rows)[: int(found.count)]
+    np.testing.assert_array_equal(made, whole[final][-len(made) :])
+    rows = made[:, :NUM_FEATURES].tolist()
     assert 20 < len(rows) < len(text)
     assert rows[1:] == text[-len(rows) + 1 :]  # the first one's interval is not known

@@ -8,6 +8,7 @@ from oracles.shard_days import LEVELS, ORDER_COLUMNS, ORDER_TABLE, random_flow
 
 from jaxmars.config import MarketConfig
 from jaxmars.data import write_events
+from jaxmars.data.flow import SMALLEST_PAD, padded, padded_rows
 from jaxmars.errors import InputError
 from jaxmars.train import flows
 from jaxmars.train.flows import events_day, table_day

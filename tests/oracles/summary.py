@@ -1,0 +1,49 @@
+"""The summary of a row in plain Python and float64: every sum is taken anew over all records."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from oracles.order_state import Book, Record
+
+from jaxmars.types import Side
+
+SCALES = (10.0, 60.0, 360.0, 2160.0)
+UNIT = 64
+
+
+def half_ticks(book: Book) -> int:
+    """Bid plus ask, or twice the mid of a one-sided book."""
+    if book.asks and book.bids:
+        return book.asks[0][0] + book.bids[0][0]
+    return 2 * book.mid
+
+
+def summary(records: Sequence[Record]) -> list[float]:
+    """The columns after the last of the records of a day, not rounded."""
+    now, book = records[-1].time, records[-1].after
+    ages = [(now - record.time) / 1e9 for record in records]
+    mids = [half_ticks(record.after) / 2 for record in records]
+    moves = [0.0] + [b - a for a, b in itertools.pairwise(mids)]
+    signs = [(1 if r.side == Side.BUY else -1) if r.filled > 0 else 0 for r in records]
+    columns: list[list[float]] = [[], [], [], []]
+    for scale in SCALES:
+        weights = [math.exp(-age / scale) for age in ages]
+        decayed = lambda numbers, weights=weights: math.fsum(
+            w * x for w, x in zip(weights, numbers, strict=True)
+        )
+        observed = scale * (1 - math.exp(-ages[0] / scale)) + 1
+        columns[0].append(math.log(decayed([1.0] * len(records)) / observed))
+        columns[1].append(math.asinh(decayed(signs) / observed * math.sqrt(scale)))
+        columns[2].append(math.asinh(decayed(moves)))
+        columns[3].append(math.log(decayed([x * x for x in moves]) / observed + 1e-3) / 2)
+    sides = (book.bids, book.asks)
+    shape = [
+        [abs(side[0][0] - book.mid) if side else 0 for side in sides],
+        [max((abs(price - book.mid) for price, _ in side), default=0) for side in sides],
+        [side[0][1] if side else 0 for side in sides],
+        [sum(size for _, size in side) for side in sides],
+    ]
+    return [x for column in columns for x in column] + [
+        math.log1p(x) for column in shape for x in column
+    ]
