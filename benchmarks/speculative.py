@@ -41,7 +41,7 @@ from jaxmars.sim.reference_market import CLOSE_SEC, reference_market
 from jaxmars.sim.speculative import Speculation, speculate
 from jaxmars.sim.speculative_crowd import Net
 from jaxmars.tasks.forecast import crowd, start_history
-from jaxmars.tokens.order import NUM_FEATURES
+from jaxmars.tokens.order import ROW_WIDTH
 
 GROWTH = 256  # orders between anchors
 TRIAL = 24  # rounds from which the orders per round are taken
@@ -119,7 +119,7 @@ def network(model: OrderModel, batch: int, rows: int) -> Callable[[], Any]:
     """Compiled: `TIMED` passes over `rows` orders of each trajectory, with the cache kept."""
     graphdef, params = nnx.split(model.net().unstack())
     length = model.config.num_max_orders - GROWTH
-    features = jnp.zeros((length, NUM_FEATURES), jnp.int32)
+    features = jnp.zeros((length, ROW_WIDTH), jnp.int32)
     cache = jax.jit(model.net().prefill)(features)[1].widened(model.config.num_max_orders)
     caches = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), cache)
 
@@ -137,7 +137,7 @@ def network(model: OrderModel, batch: int, rows: int) -> Callable[[], Any]:
             slot = (hidden[0] > 0).astype(jnp.int32)  # the next rows depend on this pass
             return (cache, added, last.at[:, 0].set(slot), at + 1), hidden[0]
 
-        last = jnp.zeros((rows, NUM_FEATURES), jnp.int32)
+        last = jnp.zeros((rows, ROW_WIDTH), jnp.int32)
         begin = cache, cache.cut(0, rows), last, first + jnp.arange(rows)
         return jax.lax.scan(step, begin, None, length=TIMED)[1]
 

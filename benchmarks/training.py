@@ -9,6 +9,7 @@ LLaMA of transformers, started anew every round so that the two take turns on on
 
 import argparse
 import dataclasses
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -130,7 +131,8 @@ def main(argv: list[str] | None = None) -> int:
     devices.use_all_cores()
     taken = common.conditions()
     print(common.describe_conditions(taken))
-    model = OrderModel.init(SIZES[args.size], jax.random.key(0))
+    config = dataclasses.replace(SIZES[args.size], has_summary=False)  # torch has none
+    model = OrderModel.init(config, jax.random.key(0))
     if args.torch_python and model.config.head != "factored":
         parser.error("the baseline has a factored head, expected a size that has one")
     rows = []

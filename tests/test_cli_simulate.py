@@ -67,6 +67,7 @@ def test_the_whole_command(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
     assert f"wrote {out}/{', '.join(FILES)}" in printed.out
     assert "mid price, quantiles over trajectories" in printed.out and "09:31:10" in printed.out
     assert "crowd noise" in printed.out
+    assert "5 lanes per device of " in printed.err
     bar, *notes = printed.err.split("\r")[-1].splitlines()
     assert bar.startswith("[######") and "5/5 trajectories" in bar and bar.endswith("/s")
     assert all(note.startswith("note: ") for note in notes)

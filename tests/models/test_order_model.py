@@ -24,6 +24,7 @@ from jaxmars.convert import store
 from jaxmars.errors import InputError
 from jaxmars.models import HEADS, OrderModel, OrderNet
 from jaxmars.tokens.bins import BinConverter, Converters
+from jaxmars.tokens.order import NUM_FEATURES, ROW_WIDTH
 
 TINY = OrderModelConfig.tiny()
 RATIO_ROWS = 11
@@ -270,3 +271,27 @@ def test_features_out_of_range_are_refused(column: int, value: int, sentence: st
     features[1, 2, column] = value
     with pytest.raises(InputError, match=re.escape(sentence)):
         random_model(num_ratio_rows=RATIO_ROWS).logits(features)
+
+
+def test_a_summary_begins_as_nothing_and_is_saved(tmp_path: pathlib.Path, key: jax.Array):
+    """A model that is given a summary is the function it was until it learns; then it reads it."""
+    model = random_model()
+    grown = model.with_summary(key)
+    assert grown.with_summary(key) is grown
+    rows = np.asarray(jax.random.randint(key, (2, 6, ROW_WIDTH), 0, 3))
+    short = model.logits(rows[..., :NUM_FEATURES])
+    np.testing.assert_array_equal(model.logits(rows), short)
+    np.testing.assert_array_equal(grown.logits(rows), short)
+    projection = grown.params["embedding"]["summary"]
+    projection["out"]["kernel"] = jnp.ones_like(projection["out"]["kernel"])
+    grown.save(tmp_path / "m")
+    loaded = OrderModel.from_pretrained(tmp_path / "m")
+    assert loaded.config == dataclasses.replace(model.config, has_summary=True)
+    np.testing.assert_array_equal(loaded.logits(rows), grown.logits(rows))
+    other = rows.copy()
+    other[:, -1, NUM_FEATURES:] += 64
+    gap = np.abs(np.asarray(loaded.logits(other) - loaded.logits(rows))).max(-1)
+    assert (gap[:, :-1] == 0).all() and (gap[:, -1] > 1e-3).all()
+    sentence = f"features have shape [2, 6, 15], expected [batch, length, {ROW_WIDTH}]"
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        loaded.logits(rows[..., :NUM_FEATURES])

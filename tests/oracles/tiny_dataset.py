@@ -9,6 +9,7 @@ from oracles.tiny_world import tiny_converters
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.tokens.bins import save_converters
 from jaxmars.tokens.domain import Domain
+from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.train.shards import (
     BINS,
     Manifest,
@@ -39,7 +40,7 @@ def write_dataset(folder: pathlib.Path, lengths: dict[str, list[int]] = ROWS) ->
     shards = []
     for split, counts in lengths.items():
         for number, count in enumerate(counts):
-            rows = np.zeros((count, 15), np.int32)
+            rows = np.zeros((count, ROW_WIDTH), np.int32)
             rows[:, 0] = np.arange(count) % MODEL.vocab
             rows[:, NUMBER], rows[:, PLACE] = number, np.arange(count)
             name = f"S{number}_2030-01-0{1 + list(lengths).index(split)}_{split}.npy"

@@ -23,7 +23,13 @@ from jaxmars.train.bin_sample import BinSample
 from jaxmars.train.build import FITTING, TOKENISING, Day, build_dataset
 from jaxmars.train.flows import lobster_day
 from jaxmars.train.journal import JOURNAL
-from jaxmars.train.shards import Manifest, converters_digest, open_shard, read_manifest
+from jaxmars.train.shards import (
+    VERSION,
+    Manifest,
+    converters_digest,
+    open_shard,
+    read_manifest,
+)
 from jaxmars.train.splits import DateSplit, Part, Split, TimeSplit, check_split
 from jaxmars.train.tokenise import measure, opening
 from jaxmars.types import Kind
@@ -381,4 +387,4 @@ def test_a_lobster_day(built: tuple[pathlib.Path, Manifest], tmp_path: pathlib.P
     assert np.array_equal(open_shard(tmp_path / "x", shard), np.asarray(rows)[np.asarray(final)])
     assert shard.rows > 15
     assert (shard.tick_size, shard.lot_size) == (0.01, read().lot_size)
-    assert json.loads((tmp_path / "x" / "manifest.json").read_text())["version"] == 1
+    assert json.loads((tmp_path / "x" / "manifest.json").read_text())["version"] == VERSION

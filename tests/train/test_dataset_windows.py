@@ -18,6 +18,7 @@ from jaxmars.config import MarketConfig
 from jaxmars.errors import InputError
 from jaxmars.models.order_model import shape_of
 from jaxmars.tokens.bins import save_converters
+from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.train import dataset as datasets
 from jaxmars.train.dataset import Dataset, dataset_source
 from jaxmars.train.losses import mean_loss
@@ -43,7 +44,7 @@ def test_an_epoch_cuts_every_shard_into_windows_that_do_not_overlap(
     dataset: Dataset, seed: int
 ) -> None:
     windows = epoch_of(dataset, seed)
-    assert windows.shape == (dataset.num_windows, LENGTH + 1, 15)
+    assert windows.shape == (dataset.num_windows, LENGTH + 1, ROW_WIDTH)
     assert windows.dtype == np.int32
     assert dataset.num_windows == sum((rows - 1) // LENGTH for rows in ROWS["train"])
     scored = set()
@@ -160,7 +161,7 @@ def test_a_source_of_training(folder: pathlib.Path) -> None:
     assert source.domain.size == (100.0,) * 5
     assert source.text == "108 orders of S0, S2, S3, S4 (4 shards)"
     (batch,) = source.validation(64)
-    assert batch.rows.shape == (5, LENGTH + 1, 15)
+    assert batch.rows.shape == (5, LENGTH + 1, ROW_WIDTH)
     assert batch.own.all()
     assert batch.own.shape == (5, LENGTH + 1)
     stream = source.training(3, 0)
@@ -193,7 +194,7 @@ def damage_objects(path: pathlib.Path) -> None:
 
 
 def damage_type(path: pathlib.Path) -> None:
-    np.save(path, np.zeros((50, 15), np.int64))
+    np.save(path, np.zeros((50, ROW_WIDTH), np.int64))
 
 
 def damage_away(path: pathlib.Path) -> None:
@@ -263,7 +264,7 @@ def edit(folder: pathlib.Path, change) -> None:
     [
         (lambda x: x.update(colour=1), "unknown key 'colour'"),
         (lambda x: x.pop("bins"), "lacks the key bins"),
-        (lambda x: x.update(version=2), "another version"),
+        (lambda x: x.update(version=1), "another version.*build the dataset again"),
         (lambda x: x.update(shards={}), "expected list"),
         (lambda x: x.update(shards=[]), "lists no shard"),
         (lambda x: x["bins"].update(num_bins_price_level=0), "num_bins_price_level is 0"),
@@ -271,7 +272,7 @@ def edit(folder: pathlib.Path, change) -> None:
         (lambda x: x["shards"][1].update(more=3), "shard 2 has the unknown key 'more'"),
         (lambda x: x["shards"][0].update(rows=-1), "shard 1: rows is -1"),
         (lambda x: x["shards"][0].update(file="../x.npy"), "shard 1: file is '../x.npy'"),
-        (lambda x: x["shards"][0].update(rows=51), r"expected int32\[51, 15\]"),
+        (lambda x: x["shards"][0].update(rows=51), r"expected int32\[51, 39\]"),
         (lambda x: x.update(converters_sha256="0"), "holds other bins"),
         (lambda x: x.update(domain={}), "expected end_bins"),
     ],

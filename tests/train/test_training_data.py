@@ -13,6 +13,7 @@ from jaxmars.agents.outside import OutsideParams
 from jaxmars.config import OrderModelConfig
 from jaxmars.sim.reference_market import reference_market
 from jaxmars.sim.reference_sessions import SessionParams, varied_session
+from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.train import reference_data
 from jaxmars.train.reference_data import Flow, ReferencePlan, reference_flows, windows_of
 
@@ -104,7 +105,7 @@ def test_sessions_of_the_reference_market(make_flows) -> None:
     assert len(flows) == 6
     for rows, own in flows:
         assert rows.dtype == np.int32
-        assert rows.shape[1] == 15
+        assert rows.shape[1] == ROW_WIDTH
         assert own.shape == rows.shape[:1]
         assert 100 < len(rows) <= 256
         assert rows[0, ELAPSED] > 0

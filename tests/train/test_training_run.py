@@ -353,6 +353,23 @@ def test_going_on_from_other_weights(
         read_run(path, tmp_path, {})
 
 
+def test_weights_without_a_summary_are_given_one(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path, key: jax.Array
+) -> None:
+    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
+    known = OrderModel.from_pretrained(whole / "model")
+    plain = OrderModel.init(dataclasses.replace(known.config, has_summary=False), key)
+    dataclasses.replace(plain, converters=known.converters).save(tmp_path / "plain")
+    path = world / "grown.toml"
+    path.write_text(
+        f'{head}[model]\nfrom = "{tmp_path / "plain"}"\nhas_summary = true\n[train]{tail}'
+    )
+    grown = read_run(path, tmp_path, {}).model
+    assert known.config.has_summary and grown.config == known.config
+    assert not grown.params["embedding"].pop("summary")["out"]["kernel"].any()
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, grown.params, plain.params)))
+
+
 def test_the_command_trains_and_draws(
     world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
 ) -> None:
