@@ -9,7 +9,6 @@ LLaMA of transformers, started anew every round so that the two take turns on on
 
 import argparse
 import dataclasses
-import dataclasses
 import json
 import pathlib
 import subprocess

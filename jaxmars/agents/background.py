@@ -5,6 +5,7 @@ and interval slots from the model, values inside the slots from the bins, the pr
 mid of that moment. It waits for the interval and submits, whatever has happened meanwhile.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from jaxmars.tokens.window import History, Window, push_event
 from jaxmars.types import Event, Kind, Params, Side, Status, Time
 
 HALF_NANO = 500_000_000
+KEPT_AGENTS = 32
 
 
 class BackgroundParams(NamedTuple):
@@ -51,13 +53,15 @@ class BackgroundState(NamedTuple):
     wake: Time  # when the plan is submitted
 
 
+@functools.lru_cache(maxsize=KEPT_AGENTS)
 def background_agent(
     graphdef: nnx.GraphDef,
     model: OrderModelConfig,
     market: MarketConfig,
     policy: ContextPolicy,
 ) -> Agent:
-    """The crowd driven by an order model.
+    """The crowd driven by an order model; the same agent for the same arguments, so that what was
+    compiled for it is found again.
 
     Its `init` takes a `History` as memory and leaves the context to `refresh`, without which it
     cannot step. A logit that is not finite stops the agent for good and sets `BAD_LOGITS`; an

@@ -47,6 +47,7 @@ class ContextPolicy(NamedTuple):
     """For the first segment of trajectories that begin alike; the same contexts at less cost."""
 
 
+@functools.cache
 def exact(segment: int) -> ContextPolicy:
     """The whole window is encoded for every order: the released model's function.
 
@@ -68,6 +69,7 @@ def exact(segment: int) -> ContextPolicy:
     return ContextPolicy("exact", segment, _share_nothing, anchor, put_sliding, read)
 
 
+@functools.cache
 def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
     """The last W - growth orders are encoded, then up to `growth` are decoded with the cache, then
     the context is anchored again. Every hidden state is the model's on a contiguous run of the
@@ -94,6 +96,7 @@ def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
     return ContextPolicy(f"anchored({growth})", growth, _share_nothing, anchor, put, read)
 
 
+@functools.cache
 def shared_prefix(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
     """`anchored`, where trajectories that begin alike share the keys and values of their first
     W - growth orders: one copy for all of them, read in one matrix product, and `growth` slots for

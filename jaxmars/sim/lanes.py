@@ -13,6 +13,8 @@ computes the same shapes and every draw is keyed by (seed, trajectory, step). An
 lanes per device may round matrix products differently.
 """
 
+import dataclasses
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,6 +35,9 @@ from jaxmars.sim.market import Recorder, no_recorder
 from jaxmars.sim.rollout import Trajectory
 from jaxmars.sim.state import MarketState
 from jaxmars.types import Kind, Params, Status
+
+KEPT_PROGRAMS = 16  # compiled, of the last runs of this process
+ANY_BUDGET = 1  # events, in the place of the budget of a program
 
 
 class Finished(NamedTuple):
@@ -166,10 +171,31 @@ def compile_program(
       run: the program.
       specs: how each argument lies on the devices.
       gone: the arguments whose memory it may reuse.
-      args: shapes to compile for.
+      args: shapes to compile for. A program for the same agents, market, segment and shapes is
+        compiled once; the event budget, which it does not see, does not matter.
     """
+    same = {"max_events": ANY_BUDGET, "lanes": 1, "opening_lanes": 0}
+    world = world._replace(cfg=dataclasses.replace(world.cfg, **same))
+    leaves, tree = jax.tree.flatten(args)
+    return _compiled(world, run, specs, gone, tree, tuple(_shape_of(x) for x in leaves))
+
+
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _compiled(
+    world: World,
+    run: Callable[..., Any],
+    specs: tuple,
+    gone: tuple,
+    tree: Any,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+) -> jax.stages.Compiled:
     mapped = programs.on_devices(run, world, specs)
-    return jax.jit(mapped, donate_argnums=gone).lower(*args).compile()
+    return jax.jit(mapped, donate_argnums=gone).lower(*tree.unflatten(shapes)).compile()
+
+
+def _shape_of(x: jax.Array) -> jax.ShapeDtypeStruct:
+    weak = jax.typeof(x).weak_type
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding, weak_type=weak)
 
 
 def run_lanes(

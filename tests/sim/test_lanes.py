@@ -6,8 +6,6 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +30,7 @@ from jaxmars import clock
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.book import init_book
 from jaxmars.config import MarketConfig, SimConfig
-from jaxmars.sim import lanes
 from jaxmars.sim.lane_memory import lane_memory, opening_memory
-from jaxmars.sim.lane_programs import World
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.types import Kind, Status
 
@@ -42,29 +38,8 @@ NUMBERS = [3, 0, 8, 1, 5, 4, 2]
 FEW = [5, 3]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_once() -> Iterator[None]:
-    """Programs that differ in the event budget only, which they do not see, are compiled once."""
-    programs: dict[tuple, jax.stages.Compiled] = {}
-    compile_program = lanes.compile_program
-
-    def remembered(
-        world: World, run: Callable[..., Any], specs: tuple, gone: tuple, args: tuple
-    ) -> jax.stages.Compiled:
-        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(args))
-        cfg = world.cfg
-        known = (run, world.agents, cfg.market, cfg.segment, world.recorder, shapes)
-        if known not in programs:
-            programs[known] = compile_program(world, run, specs, gone, args)
-        return programs[known]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "compile_program", remembered)
-        yield
-
-
 @pytest.fixture(scope="module")
-def whole_run(compile_once: None) -> dict[int, Finished]:
+def whole_run() -> dict[int, Finished]:
     """Seven trajectories through two lanes."""
     return run(NUMBERS)
 
@@ -206,7 +181,7 @@ def test_memory_of_a_lane_is_known_beforehand() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_run(compile_once: None) -> dict[int, Finished]:
+def shared_run() -> dict[int, Finished]:
     """The same seven, which share their first contexts."""
     return run(NUMBERS, agent=SHARING)
 
