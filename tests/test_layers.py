@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "tokens",
         "types",
     },
-    "data": {"book", "clock_text", "config", "errors", "files", "types"},
+    "data": {"book", "clock_text", "config", "errors", "files", "tokens", "types"},
     "train": {
         "book",
         "calendar",
