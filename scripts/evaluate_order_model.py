@@ -111,9 +111,9 @@ def generator_nats(sessions: Sessions) -> np.ndarray:
 def flows_of(sessions: Sessions, tables: TokenTables) -> list[Flow]:
     """What the model reads of the sessions after their warm-up."""
     make = jax.jit(jax.vmap(functools.partial(rows_of, tables, reference_market())))
-    rows, final = map(np.array, make(sessions.event, sessions.l2))
-    final[:, :WARM_UP_EVENTS] = False
     own = is_crowds(sessions.event)
+    rows, final = map(np.array, make(sessions.event, sessions.l2, ~own))
+    final[:, :WARM_UP_EVENTS] = False
     return [Flow(r[f], o[f]) for r, o, f in zip(rows, own, final, strict=True)]
 
 

@@ -107,7 +107,10 @@ def background_agent(
         is_done: jax.Array,
     ) -> Decision:
         net = nnx.merge(*params.net)
-        history = push_event(params.tables, market, state.history, event, view.l2, policy.put)
+        is_other = event.agent_id != view.agent_id
+        history = push_event(
+            params.tables, market, state.history, event, view.l2, policy.put, is_other
+        )
         hidden, cache = policy.read(net, params.prefix, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
         slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)

@@ -51,7 +51,7 @@ class BookProjection(nnx.Module):
 
 
 class SummaryProjection(nnx.Module):
-    """Linear(24 -> d), SiLU, Linear(d -> d) of the summary. It begins as zero, so that a model that
+    """Linear(29 -> d), SiLU, Linear(d -> d) of the summary. It begins as zero, so that a model that
     is given one later begins as it was."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
@@ -61,7 +61,7 @@ class SummaryProjection(nnx.Module):
         self.out = nnx.Linear(width, width, use_bias=False, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, summary: jax.Array) -> jax.Array:
-        """Columns int32[24] to [width]."""
+        """Columns int32[29] to [width]."""
         numbers = (summary.astype(jnp.float32) / UNIT).astype(self.hidden.kernel.dtype)
         return self.out(jax.nn.silu(self.hidden(numbers)))
 

@@ -92,7 +92,8 @@ def run_session(
 
     def one(session: Session, _: None) -> tuple[Session, SessionRows]:
         market, event = step(key, session.market, tuple(params), agents=agents, cfg=cfg)
-        features, row, action = advance(tables, cfg, session.features, event, market.l2)
-        return Session(market, features), SessionRows(row, action, event.agent_id == CROWD)
+        own = event.agent_id == CROWD
+        features, row, action = advance(tables, cfg, session.features, event, market.l2, ~own)
+        return Session(market, features), SessionRows(row, action, own)
 
     return lax.scan(one, session, None, length=num_events)

@@ -91,7 +91,9 @@ def make_crowd(target: Net, draft: Net, market: MarketConfig, growth: int) -> Cr
         is_done: jax.Array,
     ) -> Decision:
         net = nnx.merge(*params.draft)
-        history = push_event(params.tables, market, state.history, event, view.l2, policies[0].put)
+        is_other = event.agent_id != view.agent_id
+        put = policies[0].put
+        history = push_event(params.tables, market, state.history, event, view.l2, put, is_other)
         at = last_slot(history)
         last = history.window.rows[at]
         hidden, cache = net.decode(last, at, state.cache)

@@ -87,7 +87,12 @@ def is_record(cfg: MarketConfig, event: Event) -> jax.Array:
 
 
 def advance(
-    tables: TokenTables, cfg: MarketConfig, state: FeatureState, event: Event, after: L2
+    tables: TokenTables,
+    cfg: MarketConfig,
+    state: FeatureState,
+    event: Event,
+    after: L2,
+    is_other: jax.Array | bool = False,
 ) -> tuple[FeatureState, jax.Array, jax.Array]:
     """Takes in one event and returns the row it makes.
 
@@ -101,6 +106,7 @@ def advance(
       state: what came before.
       event: the order and its fills.
       after: snapshot after it.
+      is_other: `[]` bool, whether it is of another trader than those the model stands for.
 
     Returns:
       The state after it; the row `[ROW_WIDTH]` int32 (order index, volume-ratio slot, trade-ratio
@@ -131,9 +137,9 @@ def advance(
     change = change_to_open(mid, open_price)
     elapsed = _elapsed(cfg, state.open_time, event.time)
     head = jnp.stack([index, *ratios, change, elapsed])
-    memory = remember(state.memory, event, after, record)
+    memory = remember(state.memory, event, after, record, is_other)
     book = lob_slots(tables.lob_volume, after, mid)
-    row = jnp.concatenate([head, book, summarise(memory, after, mid)])
+    row = jnp.concatenate([head, book, summarise(memory, after, mid, is_other)])
 
     first = ~state.started
     action = jnp.where(merged, REPLACE, APPEND)

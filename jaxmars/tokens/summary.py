@@ -3,9 +3,13 @@
 The released model knows nothing of the market but its window, about two minutes of a busy stock,
 and ten ticks of the book. Busy spells, orders worked in pieces and traders who lean against a price
 that has gone too far last for many minutes, and where the spread is wide the ten ticks are empty.
-The summary is our extension: decayed sums over four scales of time, and the shape of the whole
-snapshot. It costs nothing per order of context. A model reads it if its configuration says so
-(`OrderModelConfig.has_summary`); released models do not.
+And a trader who joins the market, buying minute after minute, looks like the crowd's own parent
+orders, which go on, unless the crowd knows its orders from his.
+
+The summary is our extension: decayed sums over four scales of time, whose order it was, and the
+shape of the whole snapshot. It costs nothing per order of context. A model reads it if its
+configuration says so (`OrderModelConfig.has_summary`); released models do not. In recorded flow
+everything is the crowd's.
 
 Numbers are logarithms or inverse hyperbolic sines, so that one scale serves every instrument, in
 units of 1 / `UNIT`. Time is that of the clock, breaks included.
@@ -21,9 +25,10 @@ from jaxmars.book import mid_price
 from jaxmars.types import L2, Event, Side, Time
 
 SCALES = (10.0, 60.0, 360.0, 2160.0)  # s
-NUM_PAST = 4 * len(SCALES)  # activity, signed trades, distance from the average mid, volatility
+# activity, signed trades of the crowd and of others, distance from the average mid, volatility
+NUM_PAST = 5 * len(SCALES)
 NUM_BOOK = 8  # per side: distance of best and last level, size of the best and of all levels
-NUM_SUMMARY = NUM_PAST + NUM_BOOK
+NUM_SUMMARY = NUM_PAST + NUM_BOOK + 1  # and whose order it was
 UNIT = 64  # parts of one
 QUIET = 1.0  # s added to the time observed: the first orders of a day are no burst
 STILL = 1e-3  # ticks**2 per second, added to the variance
@@ -38,22 +43,25 @@ class Memory(NamedTuple):
     mid: jax.Array  # [] int32, half ticks, after it
     mass: jax.Array  # [4] float32, share of the scale that was observed, in [0, 1)
     orders: jax.Array  # [4] float32, records
-    trades: jax.Array  # [4] float32, buys less sells that traded
+    trades: jax.Array  # [4] float32, buys less sells of the crowd that traded
+    others: jax.Array  # [4] float32, those of other traders
     away: jax.Array  # [4] float32, ticks from the average mid to the mid
     squares: jax.Array  # [4] float32, ticks**2, of changes of the mid
 
 
-DECAYED = ("mass", "orders", "trades", "away", "squares")  # the sums of a `Memory`
+DECAYED = ("mass", "orders", "trades", "others", "away", "squares")  # the sums of a `Memory`
 
 
 def init_memory() -> Memory:
     """Before the first record of a day."""
     zero = jnp.zeros(len(SCALES))
     at = clock.make_time(0)
-    return Memory(jnp.zeros((), bool), at, jnp.int32(0), zero, zero, zero, zero, zero)
+    return Memory(jnp.zeros((), bool), at, jnp.int32(0), zero, zero, zero, zero, zero, zero)
 
 
-def remember(memory: Memory, event: Event, after: L2, is_record: jax.Array) -> Memory:
+def remember(
+    memory: Memory, event: Event, after: L2, is_record: jax.Array, is_other: jax.Array | bool
+) -> Memory:
     """Takes in one event; what is no record changes nothing.
 
     Merged cancels count one by one.
@@ -63,6 +71,7 @@ def remember(memory: Memory, event: Event, after: L2, is_record: jax.Array) -> M
       event: the order and its fills.
       after: snapshot after it.
       is_record: `[]` bool, see `tokens.order.is_record`.
+      is_other: `[]` bool, whether the order is of another trader than the crowd.
     """
     scales = jnp.array(SCALES)
     first = ~memory.started
@@ -77,31 +86,34 @@ def remember(memory: Memory, event: Event, after: L2, is_record: jax.Array) -> M
         mid=mid,
         mass=memory.mass * keep - jnp.expm1(-gap / scales),
         orders=memory.orders * keep + 1,
-        trades=memory.trades * keep + sign,
+        trades=memory.trades * keep + jnp.where(is_other, 0, sign),
+        others=memory.others * keep + jnp.where(is_other, sign, 0),
         away=memory.away * keep + moved,
         squares=memory.squares * keep + moved**2,
     )
     return jax.tree.map(lambda new, old: jnp.where(is_record, new, old), following, memory)
 
 
-def summarise(memory: Memory, after: L2, mid: jax.Array) -> jax.Array:
+def summarise(memory: Memory, after: L2, mid: jax.Array, is_other: jax.Array | bool) -> jax.Array:
     """The columns of a row, `[NUM_SUMMARY]` int32.
 
-    For each scale the logarithm of records per second, signed trades per square root of a second,
-    ticks from the average mid, the logarithm of the mid's volatility; then for each side the
-    distances of the best and of the last level from the mid and the sizes of the best and of all
-    levels.
+    For each scale the logarithm of records per second, signed trades per square root of a second
+    of the crowd and of others, ticks from the average mid, the logarithm of the mid's volatility;
+    then for each side the distances of the best and of the last level from the mid and the sizes of
+    the best and of all levels; then one for an order of another trader.
 
     Args:
       memory: with the last record in it.
       after: snapshot after that record.
       mid: `[]` int32 ticks, after it.
+      is_other: `[]` bool, whether that record is of another trader than the crowd.
     """
     scales = jnp.array(SCALES)
     observed = memory.mass * scales + QUIET
     past = (
         jnp.log(jnp.maximum(memory.orders, 1) / observed),
         jnp.arcsinh(memory.trades / observed * jnp.sqrt(scales)),
+        jnp.arcsinh(memory.others / observed * jnp.sqrt(scales)),
         jnp.arcsinh(memory.away),
         jnp.log(memory.squares / observed + STILL) / 2,
     )
@@ -109,7 +121,8 @@ def summarise(memory: Memory, after: L2, mid: jax.Array) -> jax.Array:
     gaps = jnp.where(used, jnp.abs(after.price - mid), 0).astype(jnp.float32)
     size = after.size.astype(jnp.float32)
     book = (gaps[:, 0], gaps.max(1), size[:, 0], size.sum(1))
-    columns = jnp.concatenate([*past, *(jnp.log1p(x) for x in book)])
+    whose = jnp.asarray(is_other, jnp.float32)[None]
+    columns = jnp.concatenate([*past, *(jnp.log1p(x) for x in book), whose])
     return jnp.clip(jnp.round(columns * UNIT), -LIMIT, LIMIT).astype(jnp.int32)
 
 

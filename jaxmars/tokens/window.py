@@ -81,9 +81,11 @@ def push_event(
     event: Event,
     after: L2,
     put_row: Put = put_sliding,
+    is_other: jax.Array | bool = False,
 ) -> History:
-    """Takes one event into the history; `put_row` says how its row enters the window."""
-    features, row, action = advance(tables, cfg, history.features, event, after)
+    """Takes one event into the history; `put_row` says how its row enters the window, `is_other`
+    whether it is of another trader than those the model stands for."""
+    features, row, action = advance(tables, cfg, history.features, event, after, is_other)
     return History(features, put_row(history.window, row, action))
 
 
@@ -122,7 +124,7 @@ def history_of(
 
 
 def memories(cfg: MarketConfig, before: Memory, events: Event, snapshots: L2) -> Memory:
-    """The memory after each event of a stacked flow, `[T]`; it needs no bins.
+    """The memory after each event of a recorded flow, `[T]`; it needs no bins.
 
     Args:
       cfg: the instrument.
@@ -133,28 +135,33 @@ def memories(cfg: MarketConfig, before: Memory, events: Event, snapshots: L2) ->
 
     def step(memory: Memory, item: tuple[Event, L2]) -> tuple[Memory, Memory]:
         event, after = item
-        memory = remember(memory, event, after, is_record(cfg, event))
+        memory = remember(memory, event, after, is_record(cfg, event), False)
         return memory, memory
 
     return lax.scan(step, before, (events, snapshots))[1]
 
 
 def rows_of(
-    tables: TokenTables, cfg: MarketConfig, events: Event, snapshots: L2
+    tables: TokenTables,
+    cfg: MarketConfig,
+    events: Event,
+    snapshots: L2,
+    is_other: jax.Array | bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows of a whole flow and whether each is final.
+    """Rows of a whole flow and whether each is final; `is_other` `[T]` bool as for `advance`.
 
     Returns:
       rows `[T, ROW_WIDTH]` int32 and final `[T]` bool: False where an event made no row or where a
       later merged cancel replaced its row. The model's text is `rows[final]`.
     """
 
-    def step(state: FeatureState, item: tuple[Event, L2]) -> tuple[FeatureState, tuple]:
+    def step(state: FeatureState, item: tuple[Event, L2, jax.Array]) -> tuple[FeatureState, tuple]:
         state, row, action = advance(tables, cfg, state, *item)
         return state, (row, action)
 
+    others = jnp.broadcast_to(is_other, events.kind.shape)
     _, (rows, action) = lax.scan(
-        step, init_features(snapshots.price.shape[-1]), (events, snapshots)
+        step, init_features(snapshots.price.shape[-1]), (events, snapshots, others)
     )
     return rows, final_rows(action)
 

@@ -3,7 +3,7 @@
     manifest.json    what the dataset is, and of every shard its symbol, date, split, rows, sha256
     converters.json  the bins of the rows
     SYMBOL_DATE_SPLIT.npy   one shard: the final rows of one day or of one part of it, [rows,
-                     ROW_WIDTH] int32, 156 bytes an order, read through a memory map
+                     ROW_WIDTH] int32, 176 bytes an order, read through a memory map
 
 A row is what `tokens.order.advance` makes; rows that a later merged cancel replaced are left out.
 A shard is complete once a line of the manifest (while it is built, of its journal) says so.

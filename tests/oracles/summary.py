@@ -19,14 +19,16 @@ def half_ticks(book: Book) -> int:
     return 2 * book.mid
 
 
-def summary(records: Sequence[Record]) -> list[float]:
+def summary(records: Sequence[Record], is_other: Sequence[bool]) -> list[float]:
     """The columns after the last of the records of a day, not rounded."""
     now, book = records[-1].time, records[-1].after
     ages = [(now - record.time) / 1e9 for record in records]
     mids = [half_ticks(record.after) / 2 for record in records]
     moves = [0.0] + [b - a for a, b in itertools.pairwise(mids)]
     signs = [(1 if r.side == Side.BUY else -1) if r.filled > 0 else 0 for r in records]
-    columns: list[list[float]] = [[], [], [], []]
+    crowd = [0 if other else sign for sign, other in zip(signs, is_other, strict=True)]
+    others = [sign if other else 0 for sign, other in zip(signs, is_other, strict=True)]
+    columns: list[list[float]] = [[], [], [], [], []]
     for scale in SCALES:
         weights = [math.exp(-age / scale) for age in ages]
         decayed = lambda numbers, weights=weights: math.fsum(
@@ -34,9 +36,10 @@ def summary(records: Sequence[Record]) -> list[float]:
         )
         observed = scale * (1 - math.exp(-ages[0] / scale)) + 1
         columns[0].append(math.log(decayed([1.0] * len(records)) / observed))
-        columns[1].append(math.asinh(decayed(signs) / observed * math.sqrt(scale)))
-        columns[2].append(math.asinh(decayed(moves)))
-        columns[3].append(math.log(decayed([x * x for x in moves]) / observed + 1e-3) / 2)
+        columns[1].append(math.asinh(decayed(crowd) / observed * math.sqrt(scale)))
+        columns[2].append(math.asinh(decayed(others) / observed * math.sqrt(scale)))
+        columns[3].append(math.asinh(decayed(moves)))
+        columns[4].append(math.log(decayed([x * x for x in moves]) / observed + 1e-3) / 2)
     sides = (book.bids, book.asks)
     shape = [
         [abs(side[0][0] - book.mid) if side else 0 for side in sides],
@@ -44,6 +47,8 @@ def summary(records: Sequence[Record]) -> list[float]:
         [side[0][1] if side else 0 for side in sides],
         [sum(size for _, size in side) for side in sides],
     ]
-    return [x for column in columns for x in column] + [
-        math.log1p(x) for column in shape for x in column
-    ]
+    return (
+        [x for column in columns for x in column]
+        + [math.log1p(x) for column in shape for x in column]
+        + [float(is_other[-1])]
+    )

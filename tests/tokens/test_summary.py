@@ -20,6 +20,7 @@ CFG = MarketConfig()
 LENGTH = 160
 OPEN = 34_200 * 10**9
 SLOTS = 24
+OUTSIDER = 2  # one of the three owners
 ROUNDING = 1  # float32 may round a number to the next unit
 
 
@@ -30,7 +31,8 @@ def flow_of(times: Time, orders: Order) -> tuple[Event, L2]:
 
 @quick_jit
 def rows(events: Event, snapshots: L2) -> tuple[jax.Array, jax.Array]:
-    return rows_of(tiny_converters().tables(), CFG, events, snapshots)
+    others = events.agent_id == OUTSIDER
+    return rows_of(tiny_converters().tables(), CFG, events, snapshots, others)
 
 
 @quick_jit
@@ -53,11 +55,12 @@ def test_columns_are_those_of_the_oracle(seed: int) -> None:
     taken = np.asarray(jax.vmap(lambda event: is_record(CFG, event))(events))
     records = order_state.records_of(events, snapshots)
     assert len(records) == LENGTH and 10 < (~taken).sum() < LENGTH / 2
-    so_far = []
+    so_far, others = [], []
     for i, record in enumerate(records):
         if taken[i]:
             so_far.append(record)
-            expected = np.array(oracle.summary(so_far)) * oracle.UNIT
+            others.append(record.agent == OUTSIDER)
+            expected = np.array(oracle.summary(so_far, others)) * oracle.UNIT
             assert np.abs(found[i] - expected).max() <= ROUNDING / 2 + 0.1, f"event {i}"
     moved = found[taken].std(0)
     assert (moved > 1).all(), "every column moves"
@@ -106,7 +109,7 @@ def test_what_is_no_record_leaves_the_memory_alone() -> None:
         (9 * 3600 + 32 * 60, Kind.LIMIT, True),
     ):
         event = event_at(sec, kind)
-        following = summary.remember(memory, event, book, is_record(cfg, event))
+        following = summary.remember(memory, event, book, is_record(cfg, event), False)
         assert rows_equal(following, memory) != counts
         memory = following
 
@@ -114,12 +117,12 @@ def test_what_is_no_record_leaves_the_memory_alone() -> None:
 def test_a_lone_order_is_no_burst_and_no_price_is_far_away() -> None:
     book = L2(jnp.array([[99, 0], [104, 0]]), jnp.array([[5, 0], [1, 0]]))
     event = event_at(40_000)._replace(side=jnp.int32(Side.BUY), filled=jnp.int32(0))
-    memory = summary.remember(summary.init_memory(), event, book, jnp.array(True))
-    columns = np.asarray(summary.summarise(memory, book, jnp.int32(101))) / summary.UNIT
+    memory = summary.remember(summary.init_memory(), event, book, jnp.array(True), False)
+    columns = np.asarray(summary.summarise(memory, book, jnp.int32(101), True)) / summary.UNIT
     scales = len(summary.SCALES)
-    expected = [0.0] * 3 * scales + [math.log(summary.STILL) / 2] * scales
+    expected = [0.0] * 4 * scales + [math.log(summary.STILL) / 2] * scales
     book_part = [math.log1p(x) for x in (2, 3, 2, 3, 5, 1, 5, 1)]
-    np.testing.assert_allclose(columns, expected + book_part, atol=0.5 / summary.UNIT)
+    np.testing.assert_allclose(columns, [*expected, *book_part, 1.0], atol=0.5 / summary.UNIT)
     assert columns.shape == (summary.NUM_SUMMARY,) and ROW_WIDTH == 15 + summary.NUM_SUMMARY
 
 
@@ -128,5 +131,5 @@ def test_numbers_are_clipped_and_finite_whatever_comes() -> None:
         orders=jnp.full(4, 1e30), squares=jnp.full(4, 1e38), away=jnp.full(4, -1e38)
     )
     book = L2(jnp.array([[1, 1], [2**30, 2**30]]), jnp.full((2, 2), 2**30))
-    columns = np.asarray(summary.summarise(memory, book, jnp.int32(1)))
+    columns = np.asarray(summary.summarise(memory, book, jnp.int32(1), False))
     assert (np.abs(columns) <= summary.LIMIT).all()
