@@ -38,6 +38,7 @@ from jaxmars.sim.market import step
 from jaxmars.sim.state import MarketState, init_market, prepare
 from jaxmars.tokens.bins import BinConverter, Converters
 from jaxmars.tokens.order import APPEND, NO_ROW, NUM_FEATURES, REPLACE
+from jaxmars.tokens.summary import UNIT
 from jaxmars.tokens.window import Window
 from jaxmars.types import L2, Event, Kind, Side, Status, Time
 
@@ -174,9 +175,9 @@ def expected_hidden(slices: list[list[list[int]]]) -> np.ndarray:
 
 
 def content(run: Run, i: int) -> list[list[int]]:
-    """Rows in the agent's window after step i."""
+    """Rows in the agent's window after step i, without their summaries."""
     window = run.market.agents[MODEL_AGENT].history.window
-    return window.rows[i][: window.count[i]].tolist()
+    return window.rows[i][: window.count[i], :NUM_FEATURES].tolist()
 
 
 def test_exact_reads_the_last_rows_of_the_text(past: Past, exact_runs: list[Run]) -> None:
@@ -213,6 +214,21 @@ def test_anchored_reads_the_rows_since_the_last_anchor(
         seen += np.bincount(actions, minlength=3)
     assert seen[REPLACE] > 5
     assert seen[NO_ROW] > 2
+
+
+def test_rows_say_whose_orders_they_are(past: Past, anchored_runs: list[Run]) -> None:
+    """The last column of a summary marks the orders of the noise agent."""
+    marked = []
+    for run in anchored_runs:
+        actions = np.array(texts(past, run)[0])
+        window = run.market.agents[MODEL_AGENT].history.window
+        last = window.rows[np.arange(STEPS), window.count - 1, -1]
+        is_other = run.event.agent_id == NOISE_AGENT
+        np.testing.assert_array_equal(
+            last[actions != NO_ROW], UNIT * is_other[actions != NO_ROW].astype(int)
+        )
+        marked += last[actions != NO_ROW].tolist()
+    assert set(marked) == {0, UNIT}
 
 
 def test_the_rows_before_matter(past: Past, exact_runs: list[Run]) -> None:
