@@ -30,11 +30,11 @@ from jaxmars.agents.touch import own_orders, own_size, touch, withdrawal
 from jaxmars.agents.waiting import after_exponential
 from jaxmars.types import Event, Kind, Side, Time
 
-ABSENT_SHARE = 0.35  # of sessions, without any such trader
-PAUSES = (60.0, 900.0)  # s, range of the mean time between two parent orders
+ABSENT_SHARE = 0.25  # of sessions, without any such trader
+PAUSES = (20.0, 300.0)  # s, range of the mean time between two parent orders
 PARENT_LOTS = (4.0, 2500.0)
 DURATIONS = (8.0, 1800.0)  # s
-CHILD_RATES = (1 / 30, 1.0)  # children per second
+CHILD_RATES = (1 / 10, 1.0)  # children per second
 MOST_PER_SECOND = 6.0  # lots; about three times what the crowd trades
 SINGLE_SHARE = 0.25  # of parent orders that are one order at once
 SINGLE_LOTS = (2.0, 150.0)
