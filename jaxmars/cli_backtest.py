@@ -26,13 +26,14 @@ from jaxmars.cli_forecast import (
     MOST_SEEDS,
     MOST_TRAJECTORIES,
     MOST_UNITS,
+    add_model_flags,
     domain_notes,
     known_borders,
     known_growth,
 )
 from jaxmars.cli_pace import prepare_jax, show_bar, speed
-from jaxmars.cli_values import whole
-from jaxmars.config import Context, MarketConfig, PrecisionName, SimConfig
+from jaxmars.cli_values import flag_adder, whole
+from jaxmars.config import Context, MarketConfig, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.files import check_out, claim
 
@@ -49,15 +50,9 @@ SAME = ("made_by", "seed", "weights_sha256", "config")  # of all processes that 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-
-    def add(flag: str, text: str, **options: Any) -> None:
-        known = " (default: %(default)s)" if options.get("default") is not None else ""
-        parser.add_argument(flag, help=text + known, **options)
-
-    orders = whole(1, MOST_ORDERS)
+    add = flag_adder(parser)
     add("--out", "folder of the run", type=pathlib.Path, default=pathlib.Path("out/backtest"))
     add("--moments", "table of moments (default: the built-in starts)", type=pathlib.Path)
-    add("--weights", "model folder or hub id (default: the built-in weights)")
     add(
         "--trajectories",
         "futures of each moment",
@@ -72,25 +67,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "price units (1e-4 of the currency) per tick of the records (default: from their prices)",
         type=whole(1, MOST_UNITS),
     )
-    add("--slots", "orders a side of the book can hold", type=orders, default=512)
-    add("--growth", "orders between context anchors (default: half the window)", type=orders)
     add(
         "--context",
         "how the model reads the past",
         choices=[str(name) for name in Context],
         default=str(Context.ANCHORED),
     )
-    add(
-        "--precision",
-        "what the model computes in",
-        choices=[str(name) for name in PrecisionName],
-        default=str(PrecisionName.FLOAT32),
-    )
     add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES))
-    add("--max-events", "orders of one future, at most", type=orders, default=16384)
     add("--processes", "processes that share the work", type=whole(1, MOST_PROCESSES), default=1)
     add("--process", "which of them this is", type=whole(0, MOST_PROCESSES), default=0)
     add("--coordinator", "HOST:PORT where the processes meet, or auto", metavar="PLACE")
+    add_model_flags(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_pace import prepare_jax, show_bar, speed
-from jaxmars.cli_values import above_zero, clock_time, whole
+from jaxmars.cli_values import above_zero, clock_time, flag_adder, whole
 from jaxmars.clock_text import clock_text
 from jaxmars.config import Context, MarketConfig, PrecisionName, SimConfig
 from jaxmars.errors import InputError
@@ -42,14 +42,8 @@ MINUTE = 60
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
-
-    def add(flag: str, text: str, **options: Any) -> None:
-        known = " (default: %(default)s)" if options.get("default") is not None else ""
-        parser.add_argument(flag, help=text + known, **options)
-
-    orders = whole(1, MOST_ORDERS)
+    add = flag_adder(parser)
     add("--out", "folder to write", type=pathlib.Path, default=pathlib.Path("out/forecast"))
-    add("--weights", "model folder or hub id (default: the built-in weights)")
     add("--trajectories", "number of futures", type=whole(1, MOST_TRAJECTORIES), default=128)
     add("--minutes", "horizon, minutes", type=whole(1, LONGEST_MINUTES), default=5)
     add(
@@ -66,9 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "price units (1e-4 of the currency) per tick of the record (default: from its prices)",
         type=whole(1, MOST_UNITS),
     )
-    add("--slots", "orders a side of the book can hold", type=orders, default=512)
     add("--temperature", "of the model's softmax", type=above_zero, default=1.0)
-    add("--growth", "orders between context anchors (default: half the window)", type=orders)
     add(
         "--context",
         "how the model reads the past: exact recomputes the whole window for every order (slow), "
@@ -78,15 +70,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         choices=[str(name) for name in Context],
     )
     add(
+        "--lanes",
+        "futures side by side per device (default: 16 on a CPU, elsewhere all that fit)",
+        type=whole(1, MOST_LANES),
+    )
+    add_model_flags(parser)
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command that lets an order model make futures."""
+    add, orders = flag_adder(parser), whole(1, MOST_ORDERS)
+    add("--weights", "model folder or hub id (default: the built-in weights)")
+    add("--slots", "orders a side of the book can hold", type=orders, default=512)
+    add("--growth", "orders between context anchors (default: half the window)", type=orders)
+    add(
         "--precision",
         "what the model computes in",
         choices=[str(name) for name in PrecisionName],
         default=str(PrecisionName.FLOAT32),
-    )
-    add(
-        "--lanes",
-        "futures side by side per device (default: 16 on a CPU, elsewhere all that fit)",
-        type=whole(1, MOST_LANES),
     )
     add("--max-events", "orders of one future, at most", type=orders, default=16384)
 

@@ -4,11 +4,22 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from jaxmars.clock_text import parse_clock
 
 WHOLE = re.compile(r"[0-9]{1,18}")
 LARGEST = 10**18 - 1
+
+
+def flag_adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
+    """(flag, text, **options) -> adds it to a parser, with its default in the text."""
+
+    def add(flag: str, text: str, **options: Any) -> None:
+        known = " (default: %(default)s)" if options.get("default") is not None else ""
+        parser.add_argument(flag, help=text + known, **options)
+
+    return add
 
 
 def clock_time(text: str) -> tuple[int, int]:
