@@ -247,8 +247,9 @@ def test_the_key_map_balances():
     assert len(set(names)) == len(names) and len(set(paths)) == len(paths)
     assert not any(keymap.UNUSED.fullmatch(name) for name in names)
     used = set()
-    for head, ratio_rows in (("joint", 0), ("factored", 11)):
-        used |= set(used_shapes(dataclasses.replace(CFG, head=head, num_ratio_rows=ratio_rows)))
+    for head, ratio_rows, has_summary in (("joint", 0, False), ("factored", 11, True)):
+        extra = {"num_ratio_rows": ratio_rows, "has_summary": has_summary}
+        used |= set(used_shapes(dataclasses.replace(CFG, head=head, **extra)))
     templates = {re.sub(r"layers\.\d+\.", f"layers.{keymap.LAYER}.", name) for name in used}
     assert templates == set(names)
 

@@ -221,7 +221,7 @@ def test_bfloat16_parameters_give_nearby_states(rows: jax.Array):
 @pytest.mark.parametrize("shape", [(WINDOW + 1, 15), (4, 14), (2, 4, 15)])
 def test_wrong_feature_shapes_are_named(shape: tuple[int, ...]):
     net = random_model(num_max_orders=WINDOW).net()
-    with pytest.raises(ValueError, match=r"features must be \[length <= 16, 15\], got \["):
+    with pytest.raises(ValueError, match=r"features must be \[length <= 16, 15 or 44\], got \["):
         encode(net, jnp.zeros(shape, jnp.int32))
 
 
