@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from oracles.forecast_world import GROWTH, LANES
+from oracles.tiny_world import same_history
 
 from jaxmars import devices
 from jaxmars.agents import policy
@@ -21,12 +22,14 @@ from jaxmars.sim.lanes import Finished, Pace
 from jaxmars.tasks.forecast import (
     ForecastResult,
     is_recorded,
+    memory_at,
     needed_orders,
     start_history,
     summarise,
 )
 from jaxmars.tasks.labels import HORIZONS
 from jaxmars.tasks.lane_plan import USABLE, LanePlan
+from jaxmars.tokens.summary import init_memory
 from jaxmars.types import Kind, Status
 
 Run = Callable[..., ForecastResult]
@@ -206,17 +209,21 @@ def test_needed_orders(model: OrderModel) -> None:
         assert needed_orders(model, policy.anchored(model.config, growth)) == window - growth + 1
 
 
-def test_the_last_orders_and_the_open_are_all_the_past_a_model_needs(
+def test_the_last_orders_the_open_and_the_memory_are_all_the_past_a_model_needs(
     builtin_start: StartPoint, model: OrderModel, cfg: SimConfig
 ) -> None:
     count = len(builtin_start.flow.event.kind)
     assert int(builtin_start.open_price) > 0
     long = start_history(builtin_start, model, cfg.market, NEEDED)
-    cut = builtin_start._replace(flow=slice_flow(builtin_start.flow, count - 100, count))
+    cut = builtin_start._replace(
+        flow=slice_flow(builtin_start.flow, count - 100, count),
+        memory=memory_at(builtin_start, cfg.market, count - 100),
+    )
     short = start_history(cut, model, cfg.market, NEEDED)
     assert int(long.window.count) == model.config.num_max_orders
-    for a, b in zip(jax.tree.leaves(long), jax.tree.leaves(short), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert same_history(long, short)
+    forgetful = start_history(cut._replace(memory=init_memory()), model, cfg.market, NEEDED)
+    assert not same_history(long, forgetful)
     another = cut._replace(open_price=cut.open_price + 100)
     moved = start_history(another, model, cfg.market, NEEDED)
     assert (np.asarray(moved.window.rows) != np.asarray(long.window.rows)).any()

@@ -58,6 +58,7 @@ def test_columns_are_those_of_the_oracle(seed: int) -> None:
     so_far, others = [], []
     for i, record in enumerate(records):
         if taken[i]:
+            assert record is not None
             so_far.append(record)
             others.append(record.agent == OUTSIDER)
             expected = np.array(oracle.summary(so_far, others)) * oracle.UNIT
