@@ -96,9 +96,9 @@ def advance(
 ) -> tuple[FeatureState, jax.Array, jax.Array]:
     """Takes in one event and returns the row it makes.
 
-    Events that are no records (`is_record`) change nothing. The first
-    record of a day makes no row. A cancel with the time, price and owner of the cancel before it is
-    merged into it: sizes add up, its row replaces the last one.
+    Events that are no records (`is_record`) change nothing. The first record of a day makes no row.
+    A cancel with the time, price and owner of the cancel before it is merged into it: sizes add up,
+    its row replaces the last one.
 
     Args:
       tables: bins of the model the rows are for.
