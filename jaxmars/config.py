@@ -320,7 +320,7 @@ class OrderModelConfig:
             emb_dim=128,
             num_heads=4,
             num_layers=3,
-            num_max_orders=512,
+            num_max_orders=128,
             head="factored",
             num_kv_heads=1,
             has_summary=True,

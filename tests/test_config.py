@@ -95,7 +95,7 @@ def test_named_sizes() -> None:
     assert tiny.vocab == math.prod(tiny.slot_shape) == 3 * 8 * 8 * 4
     assert SIZES["default"] == default
     assert SIZES["xl"] == released
-    assert {size.num_max_orders for size in SIZES.values()} == {512, 1024}
+    assert {size.num_max_orders for size in SIZES.values()} == {128, 1024}
     a_share = MarketConfig.chinese_a_share()
     assert a_share.calendar.breaks == ((33_900, 34_200), (41_400, 46_800))
     assert not a_share.has_late_shift

@@ -31,11 +31,10 @@ from jaxmars.agents.waiting import after_exponential
 from jaxmars.types import Event, Kind, Side, Time
 
 ABSENT_SHARE = 0.25  # of sessions, without any such trader
-PAUSES = (20.0, 300.0)  # s, range of the mean time between two parent orders
-PARENT_LOTS = (4.0, 2500.0)
-DURATIONS = (8.0, 1800.0)  # s
-CHILD_RATES = (1 / 10, 1.0)  # children per second
-MOST_PER_SECOND = 6.0  # lots; about three times what the crowd trades
+PAUSES = (10.0, 100.0)  # s, range of the mean time between two parent orders
+DURATIONS = (20.0, 1800.0)  # s
+CHILD_RATES = (1 / 5, 1.0)  # children per second
+LOTS_PER_SECOND = (0.1, 6.0)  # up to about three times what the crowd trades
 SINGLE_SHARE = 0.25  # of parent orders that are one order at once
 SINGLE_LOTS = (2.0, 150.0)
 MARKET_SHARE = 0.3  # of orders that trade at once without a price limit
@@ -131,7 +130,7 @@ def _new_parent(key: jax.Array) -> OutsideState:
     """A parent order before its first child."""
     side, single, size, duration, rate, bold = jax.random.uniform(key, (6,))
     seconds = _between(DURATIONS, duration)
-    lots = jnp.minimum(_between(PARENT_LOTS, size), MOST_PER_SECOND * seconds)
+    lots = seconds * _between(LOTS_PER_SECOND, size)
     children = jnp.clip(jnp.ceil(seconds * _between(CHILD_RATES, rate)), 1, jnp.floor(lots))
     at_once = single < SINGLE_SHARE
     children = jnp.where(at_once, 1, children)

@@ -143,6 +143,11 @@ class OrderModel:
             self, config=grown.config, graphdef=grown.graphdef, params=params
         )
 
+    def with_window(self, num_max_orders: int) -> "OrderModel":
+        """The same parameters with another context window, orders."""
+        config = dataclasses.replace(self.config, num_max_orders=num_max_orders)
+        return dataclasses.replace(self, config=config, graphdef=shape_of(config)[0])
+
     def net(self) -> OrderNet:
         """The network with its parameters. Inside compiled code merge traced params instead."""
         return nnx.merge(self.graphdef, self.params)

@@ -32,6 +32,7 @@ dataset = "data/tokens"      # folder made by jaxmars data build
 size = "default"             # {sizes}
 # from = "my_weights"        # go on from these weights; their bins must be those of the data
 # has_summary = true         # with from: let weights without a summary learn to read it
+# num_max_orders = 128       # with from: another context window, orders
 # head = "factored"          # any field of the model's config.json changes the named size
 
 [train]
@@ -68,10 +69,7 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
         folder = here / model_table.text("from", "a model folder")
         start = OrderModel.from_pretrained(folder)
         before = {"from": about_weights(start, folder)}
-        if "size" in model_table:
-            raise model_table.fail("size", "no size, as the weights of 'from' have one")
-        if model_table.flag("has_summary", False):
-            start = start.with_summary(jax.random.key(cfg.seed))
+        start = _changed(start, model_table, jax.random.key(cfg.seed))
     config = _model_config(model_table) if start is None else start.config
     model_table.finish()
     top.finish()
@@ -81,6 +79,19 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
     model = dataclasses.replace(start, converters=source.converters)
     about = {"data": source.text, "config": values, "train": dataclasses.asdict(cfg)} | before
     return Run(source, model, cfg, out, about, made_by | {"config": values} | before)
+
+
+def _changed(start: OrderModel, table: Table, key: jax.Array) -> OrderModel:
+    """The weights to go on from with what [model] changes of them."""
+    if "size" in table:
+        raise table.fail("size", "no size, as the weights of 'from' have one")
+    has = start.config.has_summary
+    wanted = table.flag("has_summary", has)
+    if has and not wanted:
+        raise table.fail("has_summary", "true, as the weights of 'from' read the summary")
+    if "num_max_orders" in table:
+        start = start.with_window(table.whole("num_max_orders", 1, MOST))
+    return start.with_summary(key) if wanted else start
 
 
 def about_weights(model: OrderModel, folder: pathlib.Path) -> dict[str, Any]:

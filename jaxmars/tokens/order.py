@@ -137,7 +137,7 @@ def advance(
     change = change_to_open(mid, open_price)
     elapsed = _elapsed(cfg, state.open_time, event.time)
     head = jnp.stack([index, *ratios, change, elapsed])
-    memory = remember(state.memory, event, after, record, is_other)
+    memory = remember(state.memory, event, after, cfg.lot_size, record, is_other)
     book = lob_slots(tables.lob_volume, after, mid)
     row = jnp.concatenate([head, book, summarise(memory, after, mid, is_other)])
 

@@ -26,7 +26,7 @@ from jaxmars.book import mid_price
 from jaxmars.types import L2, Event, Side, Time
 
 SCALES = (10.0, 60.0, 360.0, 2160.0)  # s
-# activity, signed trades of the crowd and of others, distance from the average mid, volatility
+# activity, trades of the crowd, lots of others, distance from the average mid, volatility
 NUM_PAST = 5 * len(SCALES)
 NUM_BOOK = 8  # per side: distance of best and last level, size of the best and of all levels
 NUM_SUMMARY = NUM_PAST + NUM_BOOK + 1  # and whose order it was
@@ -45,7 +45,7 @@ class Memory(NamedTuple):
     mass: jax.Array  # [4] float32, share of the scale that was observed, in [0, 1)
     orders: jax.Array  # [4] float32, records
     trades: jax.Array  # [4] float32, buys less sells of the crowd that traded
-    others: jax.Array  # [4] float32, those of other traders
+    others: jax.Array  # [4] float32, lots, bought less sold by orders of other traders
     away: jax.Array  # [4] float32, ticks from the average mid to the mid
     squares: jax.Array  # [4] float32, ticks**2, of changes of the mid
 
@@ -61,7 +61,12 @@ def init_memory() -> Memory:
 
 
 def remember(
-    memory: Memory, event: Event, after: L2, is_record: jax.Array, is_other: jax.Array | bool
+    memory: Memory,
+    event: Event,
+    after: L2,
+    lot: int,
+    is_record: jax.Array,
+    is_other: jax.Array | bool,
 ) -> Memory:
     """Takes in one event; what is no record changes nothing.
 
@@ -71,6 +76,7 @@ def remember(
       memory: of the records before it.
       event: the order and its fills.
       after: snapshot after it.
+      lot: shares.
       is_record: `[]` bool, see `tokens.order.is_record`.
       is_other: `[]` bool, whether the order is of another trader than the crowd.
     """
@@ -80,15 +86,16 @@ def remember(
     keep = jnp.exp(-gap / scales)
     mid = _half_ticks(after, event.last_price)
     moved = jnp.where(first, 0, mid - memory.mid).astype(jnp.float32) / 2
-    sign = jnp.where(event.side == Side.BUY, 1.0, -1.0) * (event.filled > 0)
+    toward = jnp.where(event.side == Side.BUY, 1.0, -1.0)
+    trade, lots = toward * (event.filled > 0), toward * event.filled / lot
     following = Memory(
         started=jnp.ones((), bool),
         time=event.time,
         mid=mid,
         mass=memory.mass * keep - jnp.expm1(-gap / scales),
         orders=memory.orders * keep + 1,
-        trades=memory.trades * keep + jnp.where(is_other, 0, sign),
-        others=memory.others * keep + jnp.where(is_other, sign, 0),
+        trades=memory.trades * keep + jnp.where(is_other, 0, trade),
+        others=memory.others * keep + jnp.where(is_other, lots, 0),
         away=memory.away * keep + moved,
         squares=memory.squares * keep + moved**2,
     )
@@ -98,8 +105,8 @@ def remember(
 def summarise(memory: Memory, after: L2, mid: jax.Array, is_other: jax.Array | bool) -> jax.Array:
     """The columns of a row, `[NUM_SUMMARY]` int32.
 
-    For each scale the logarithm of records per second, signed trades per square root of a second
-    of the crowd and of others, ticks from the average mid, the logarithm of the mid's volatility;
+    For each scale the logarithm of records per second, per square root of a second the signed
+    trades of the crowd and the signed lots that orders of others traded, ticks from the average mid, the logarithm of the mid's volatility;
     then for each side the distances of the best and of the last level from the mid and the sizes of
     the best and of all levels; then one for an order of another trader.
 

@@ -135,7 +135,7 @@ def memories(cfg: MarketConfig, before: Memory, events: Event, snapshots: L2) ->
 
     def step(memory: Memory, item: tuple[Event, L2]) -> tuple[Memory, Memory]:
         event, after = item
-        memory = remember(memory, event, after, is_record(cfg, event), False)
+        memory = remember(memory, event, after, cfg.lot_size, is_record(cfg, event), False)
         return memory, memory
 
     return lax.scan(step, before, (events, snapshots))[1]

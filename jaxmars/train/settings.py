@@ -73,7 +73,7 @@ def _joint(emb_dim: int, num_layers: int, num_heads: int) -> OrderModelConfig:
 
 
 def _factored(emb_dim: int, num_layers: int, num_heads: int) -> OrderModelConfig:
-    """A size that two CPU cores train: window 512, factored head, one key/value head."""
+    """A size that two CPU cores train: window 128, factored head, one key/value head."""
     return dataclasses.replace(
         OrderModelConfig.default(),
         emb_dim=emb_dim,

@@ -19,15 +19,16 @@ def half_ticks(book: Book) -> int:
     return 2 * book.mid
 
 
-def summary(records: Sequence[Record], is_other: Sequence[bool]) -> list[float]:
+def summary(records: Sequence[Record], is_other: Sequence[bool], lot: int) -> list[float]:
     """The columns after the last of the records of a day, not rounded."""
     now, book = records[-1].time, records[-1].after
     ages = [(now - record.time) / 1e9 for record in records]
     mids = [half_ticks(record.after) / 2 for record in records]
     moves = [0.0] + [b - a for a, b in itertools.pairwise(mids)]
     signs = [(1 if r.side == Side.BUY else -1) if r.filled > 0 else 0 for r in records]
-    crowd = [0 if other else sign for sign, other in zip(signs, is_other, strict=True)]
-    others = [sign if other else 0 for sign, other in zip(signs, is_other, strict=True)]
+    trades = list(zip(records, signs, is_other, strict=True))
+    crowd = [0 if other else sign for _, sign, other in trades]
+    others = [sign * r.filled / lot if other else 0 for r, sign, other in trades]
     columns: list[list[float]] = [[], [], [], [], []]
     for scale in SCALES:
         weights = [math.exp(-age / scale) for age in ages]

@@ -143,7 +143,7 @@ def test_parent_orders_cover_those_whose_impact_is_measured(parents: OutsideStat
     many = children > 1
     assert abs((~many).mean() - outside.SINGLE_SHARE) < 0.08
     assert (parents.lots >= 1 - 1e-4).all()
-    assert (lots[many] / seconds[many]).max() < outside.MOST_PER_SECOND * 1.01
+    assert (lots[many] / seconds[many]).max() < outside.LOTS_PER_SECOND[1] * 1.01
     assert np.quantile(seconds[many], 0.02) < 60
     assert (seconds[many] > 900).mean() > 0.05
     assert (lots[many] > 1_200).mean() > 0.02

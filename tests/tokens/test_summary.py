@@ -61,7 +61,7 @@ def test_columns_are_those_of_the_oracle(seed: int) -> None:
             assert record is not None
             so_far.append(record)
             others.append(record.agent == OUTSIDER)
-            expected = np.array(oracle.summary(so_far, others)) * oracle.UNIT
+            expected = np.array(oracle.summary(so_far, others, CFG.lot_size)) * oracle.UNIT
             assert np.abs(found[i] - expected).max() <= ROUNDING / 2 + 0.1, f"event {i}"
     moved = found[taken].std(0)
     assert (moved > 1).all(), "every column moves"
@@ -110,7 +110,7 @@ def test_what_is_no_record_leaves_the_memory_alone() -> None:
         (9 * 3600 + 32 * 60, Kind.LIMIT, True),
     ):
         event = event_at(sec, kind)
-        following = summary.remember(memory, event, book, is_record(cfg, event), False)
+        following = summary.remember(memory, event, book, cfg.lot_size, is_record(cfg, event), False)
         assert rows_equal(following, memory) != counts
         memory = following
 
@@ -118,7 +118,7 @@ def test_what_is_no_record_leaves_the_memory_alone() -> None:
 def test_a_lone_order_is_no_burst_and_no_price_is_far_away() -> None:
     book = L2(jnp.array([[99, 0], [104, 0]]), jnp.array([[5, 0], [1, 0]]))
     event = event_at(40_000)._replace(side=jnp.int32(Side.BUY), filled=jnp.int32(0))
-    memory = summary.remember(summary.init_memory(), event, book, jnp.array(True), False)
+    memory = summary.remember(summary.init_memory(), event, book, 100, jnp.array(True), False)
     columns = np.asarray(summary.summarise(memory, book, jnp.int32(101), True)) / summary.UNIT
     scales = len(summary.SCALES)
     expected = [0.0] * 4 * scales + [math.log(summary.STILL) / 2] * scales
