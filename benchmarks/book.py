@@ -1,8 +1,9 @@
 """How many messages per second does the book match, and how does that compare?
 
-One question, one table: 1, 16, 128 and 1024 books of 128 and 512 slots per side, on a steady flow
-that differs from book to book. Every contestant runs in the same process on the same flow, and the
-final books, fills and quotes are compared with a plain Python book before a number is printed.
+One question, one table: 1, 16, 128 and 1024 books of 128 and 512 slots per side, up to 16,384 on an
+accelerator, on a steady flow that differs from book to book (beyond 1,024 books the flows repeat).
+Every contestant runs in one process on the same flow, and the final books, fills and quotes are
+compared with a plain Python book before a number is printed.
 
   python benchmarks/book.py --out benchmarks/results/book_cpu.json
   python benchmarks/book.py --peer PATH      # beside JaxMARL-HFT's book, from its own checkout
@@ -26,6 +27,7 @@ import common
 import jax
 import jax.numpy as jnp
 import numpy as np
+import roofline
 from book_flow import Flow, generate
 
 from jaxmars.book import (
@@ -41,8 +43,12 @@ from jaxmars.book.state import NO_KEY
 from jaxmars.types import L2, Fills, Order, Side, Trades
 
 PER_SIDE = {128: 64, 512: 250}  # resting orders per side by slots
-MESSAGES = {1: 4000, 16: 1000, 128: 250, 1024: 60}  # per book, by number of books
-PEER_MESSAGES = {1: 2000, 16: 200, 128: 24, 1024: 6}  # per book: the peer takes seconds for more
+# Per book, by number of books.
+MESSAGES = {1: 4000, 16: 1000, 128: 250, 1024: 60, 4096: 60, 16_384: 60}
+# The peer takes seconds for more.
+PEER_MESSAGES = {1: 2000, 16: 200, 128: 24, 1024: 6, 4096: 6, 16_384: 6}
+MOST_ON_CPU = 1024  # books
+DISTINCT = 1024  # flows; more books repeat them
 BASELINE_BOOKS = (1, 128)  # where the single-core baselines are run
 MAX_TRADES, LEVELS = 8, 10
 ROUNDS, SECONDS = 11, 1.5
@@ -143,8 +149,9 @@ def starting_books(flows: Sequence[Flow], slots: int) -> Book:
 
 def is_exact(outputs: Any, flows: Sequence[Flow]) -> bool:
     """Whether fills, quotes, trades and final books equal those of the dict book."""
+    outputs = jax.tree.map(np.asarray, outputs)
     for place, flow in enumerate(flows):
-        book, seen = jax.tree.map(lambda x, place=place: np.asarray(x[place]), outputs)
+        book, seen = jax.tree.map(lambda x, place=place: x[place], outputs)
         orders = [[tuple(order[1:]) for order in resting_orders(book, side)] for side in Side]
         expected = {
             "filled": [sum(fill[1] for fill in fills) for fills in flow.fills],
@@ -167,22 +174,23 @@ def _trade_lists(trades: Trades) -> list[list[tuple]]:
 
 
 def peer_contestant(
-    peer: book_peers.JaxmarlBook, name: str, flows: Sequence[Flow]
+    peer: book_peers.JaxmarlBook, name: str, flows: Sequence[Flow], num_books: int
 ) -> tuple[common.Contestant, float, bool]:
     """The peer on a prefix of the same flows; its compile seconds; whether its books are right."""
-    num = PEER_MESSAGES[len(flows)]
+    num = PEER_MESSAGES[num_books]
     sides = tuple(np.stack(x) for x in zip(*(peer.start(flow) for flow in flows), strict=True))
     rows = np.stack([peer.messages(flow, num) for flow in flows])
+    sides, rows = repeated((sides, rows), num_books // len(flows))
     run = peer.run_quotes
     if name == "trades":
         run = functools.partial(peer.run_trades, max_trades=MAX_TRADES)
-    if len(flows) == 1:
+    if num_books == 1:
         sides, rows = jax.tree.map(lambda x: x[0], (sides, rows))
     else:
         run = jax.vmap(run)
     compiled, seconds = common.compile_timed(run, sides, rows)
     ended = jax.tree.map(np.asarray, compiled(sides, rows)[0])
-    if len(flows) == 1:
+    if num_books == 1:
         ended = jax.tree.map(lambda x: x[None], ended)
     exact = all(
         peer.orders((ended[0][k], ended[1][k])) == book_peers.replayed(flow, num)
@@ -190,7 +198,7 @@ def peer_contestant(
     )
     contestant = common.Contestant(
         lambda _: compiled(sides, rows),
-        num * len(flows),
+        num * num_books,
         warm_ups=0,  # the run above was one
     )
     return contestant, seconds, exact
@@ -201,9 +209,11 @@ def measure(
 ) -> list[dict]:
     """The rows of the table for one number of books: ours, and the peer's where asked."""
     num = MESSAGES[num_books]
-    flows = [generate(seed, PER_SIDE[slots], slots, num) for seed in range(num_books)]
-    books = starting_books(flows, slots)
-    rows = jnp.asarray(np.stack([flow.messages for flow in flows]))
+    distinct = range(min(num_books, DISTINCT))
+    flows = [generate(seed, PER_SIDE[slots], slots, num) for seed in distinct]
+    start = starting_books(flows, slots), jnp.asarray(np.stack([flow.messages for flow in flows]))
+    books, rows = repeated(start, num_books // len(flows))
+    most = None if jax.default_backend() == "cpu" else roofline.bandwidth() / moved_bytes(books)
     found = []
     for name, output in OUTPUTS.items():
         run = functools.partial(matched, output=output, chunk=chunk)
@@ -219,7 +229,7 @@ def measure(
         if peer_path and name in PEER_OUTPUTS:
             peer = book_peers.JaxmarlBook.load(peer_path, slots)
             sides["peer"], record["peer_compile_s"], record["peer_exact"] = peer_contestant(
-                peer, name, flows
+                peer, name, flows, num_books
             )
         if name == "quotes" and num_books in BASELINE_BOOKS:
             sides["dict"] = book_peers.dict_book(flows)
@@ -227,11 +237,23 @@ def measure(
         record |= {side: common.summary(rate) for side, rate in rates.items()}
         for other in sorted(set(rates) - {"jaxmars"}):
             record[f"times_{other}"] = common.speed_up(rates["jaxmars"], rates[other])
+        if most:
+            record["share_of_memory_bound"] = round(record["jaxmars"].median / most, 3)
         if "dict" in sides:
             add_ladder(record, flows, rates["jaxmars"], rounds)
         print_row(record)
         found.append(record)
     return found
+
+
+def repeated(tree: Any, times: int) -> Any:
+    """The same books several times over."""
+    return jax.tree.map(lambda x: jnp.tile(x, (times, *[1] * (x.ndim - 1))), tree)
+
+
+def moved_bytes(books: Book) -> float:
+    """Bytes of a message if its book is read and written once in memory."""
+    return 2 * sum(x.nbytes for x in jax.tree.leaves(books)) / len(books.key)
 
 
 def add_ladder(record: dict, flows: Sequence[Flow], ours: list[float], rounds: int) -> None:
@@ -339,7 +361,9 @@ def main() -> None:
     )
     parser.add_argument("--out", help="result file (JSON); nothing is written without it")
     parser.add_argument("--peer", help="checkout of JaxMARL-HFT to measure beside ours")
-    parser.add_argument("--books", type=int, nargs="+", default=list(MESSAGES), choices=MESSAGES)
+    parser.add_argument(
+        "--books", type=int, nargs="+", choices=MESSAGES, help="default: all that suit the device"
+    )
     parser.add_argument("--slots", type=int, nargs="+", default=list(PER_SIDE), choices=PER_SIDE)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="timed runs of each contestant")
     parser.add_argument(
@@ -348,10 +372,12 @@ def main() -> None:
         help="measure in this process alone; its environment must be that of the setting",
     )
     args = parser.parse_args()
+    on_cpu = jax.default_backend() == "cpu"
+    args.books = args.books or [n for n in MESSAGES if not on_cpu or n <= MOST_ON_CPU]
     if args.setting:
         record = measure_here(args)
     else:
-        if jax.default_backend() == "cpu":
+        if on_cpu:
             runs = [measure_in_process(setting, sys.argv[1:]) for setting in SETTINGS]
         else:
             args.setting = HERE

@@ -58,6 +58,9 @@ class Summary:
         best, worst = (high, low) if high_is_good else (low, high)
         return cls(best, statistics.median(values), worst, len(values))
 
+    def __str__(self) -> str:
+        return f"{self.median:,.4g} ({self.worst:,.4g} to {self.best:,.4g}, {self.repeats} repeats)"
+
 
 def compile_timed(function: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
     """Compiles `jax.jit(function)` for `args` ahead of time.
@@ -144,6 +147,11 @@ def describe_conditions(taken: Mapping[str, Any]) -> str:
         f"threads {taken['threads']})  "
         f"jax {taken['jax']}  python {taken['python']}"
     )
+
+
+def torch_device() -> str:
+    """What torch calls the kind of device that JAX runs on."""
+    return "cpu" if jax.default_backend() == "cpu" else "cuda"
 
 
 def write_json(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:

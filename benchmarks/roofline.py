@@ -15,7 +15,8 @@ from jaxmars import devices
 from jaxmars.config import OrderModelConfig
 from jaxmars.train.flops import BACKWARD, flops_per_order, kernel_weights, peak_flops
 
-COPIED = 2**27  # bytes per device of the array whose copy shows the bandwidth
+# Bytes per device of the array whose copy shows the bandwidth.
+COPIED, COPIED_ELSEWHERE = 2**27, 2**31
 COPIES = 5
 READ_AND_WRITTEN = 2
 PER_WEIGHT = 2  # operations
@@ -44,8 +45,14 @@ class Work(NamedTuple):
 def measure_machine(bfloat16: bool) -> Machine:
     """The rates of this machine."""
     flops, origin = peak_flops(bfloat16)
+    return Machine(flops, bandwidth(), origin)
+
+
+def bandwidth() -> float:
+    """Bytes per second that copying a large array reads and writes, on all devices together."""
     count = jax.device_count()
-    x = jax.device_put(jnp.ones((count, COPIED // 4), jnp.float32), devices.split())
+    copied = COPIED if jax.default_backend() == "cpu" else COPIED_ELSEWHERE
+    x = jax.device_put(jnp.ones((count, copied // 4), jnp.float32), devices.split())
     copy = jax.jit(lambda x: x + 1)
     copy(x).block_until_ready()
     seconds = []
@@ -53,7 +60,7 @@ def measure_machine(bfloat16: bool) -> Machine:
         began = time.perf_counter()
         copy(x).block_until_ready()
         seconds.append(time.perf_counter() - began)
-    return Machine(flops, READ_AND_WRITTEN * count * COPIED / min(seconds), origin)
+    return READ_AND_WRITTEN * count * copied / min(seconds)
 
 
 def exact_work(cfg: OrderModelConfig, lanes: int, weight_bytes: int) -> Work:

@@ -122,11 +122,14 @@ def work_of(
     return bound(model.config, policy.segment, lanes, weight, cache)
 
 
-def torch_rates(python: str, model: OrderModel, batch: int, repeats: int) -> dict[str, list[float]]:
-    """Orders per second of both baselines at a batch size."""
+def torch_rates(
+    python: str, model: OrderModel, batch: int, repeats: int, kind: str
+) -> dict[str, list[float]]:
+    """Orders per second of both baselines at a batch size, on numbers of a kind."""
     cfg = model.config
     sizes = (cfg.emb_dim, cfg.num_layers, cfg.num_heads, cfg.kv_heads, cfg.num_max_orders)
     numbers = [str(n) for n in (*sizes, JOINT_VOCAB, batch, repeats)]
+    numbers += [common.torch_device(), kind]
     done = subprocess.run(
         [python, str(BASELINE), *numbers], capture_output=True, text=True, check=True
     )
@@ -220,11 +223,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     model = make_model(args)
     baselines, rows = {}, []
+    is_half = common.torch_device() != "cpu" and args.precision != "float32"
+    kind = "float16" if is_half else "float32"
     for batch in TORCH_BATCHES if args.torch_python else ():
-        for name, rates in torch_rates(args.torch_python, model, batch, args.rounds).items():
+        found = torch_rates(args.torch_python, model, batch, args.rounds, kind)
+        for name, rates in found.items():
             summary = common.Summary.of(rates, high_is_good=True)
-            baselines[f"torch {name}, batch {batch}"] = summary
-            print(f"torch {name}, batch {batch}: {summary}", flush=True)
+            baselines[f"torch {name}, {kind}, batch {batch}"] = summary
+            print(f"torch {name}, {kind}, batch {batch}: {summary}", flush=True)
     for policy, lanes in plan(model, args):
         work = work_of(model, policy, lanes, PRECISIONS[args.precision])
         rows.append(measure(build(model, policy, lanes), args.rounds, work.most(machine)))

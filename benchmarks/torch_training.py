@@ -32,6 +32,7 @@ class Sizes(NamedTuple):
     batch: int
     steps: int
     bfloat16: bool
+    device: str  # cpu or cuda
 
 
 class Stage(nn.Module):
@@ -102,20 +103,22 @@ class Network(nn.Module):
 def main() -> None:
     sizes = Sizes(**json.loads(sys.argv[1]))
     torch.manual_seed(0)
-    net = Network(sizes)
+    net = Network(sizes).to(sizes.device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     high = torch.tensor([3 * 32 * 32 * 16, 10, 10, 200, 9_000, *[9] * BOOK_SLOTS])
     shape = (sizes.batch, sizes.window + 1, len(high))
-    rows = (torch.rand(shape) * high).long()
+    rows = (torch.rand(shape) * high).long().to(sizes.device)
     seconds = []
     for _ in range(sizes.steps):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=sizes.bfloat16):
+        with torch.autocast(sizes.device, torch.bfloat16, enabled=sizes.bfloat16):
             loss = net(rows)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
+        if sizes.device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     answer = {"torch": torch.__version__, "threads": torch.get_num_threads(), "loss": float(loss)}
     answer["parameters"] = sum(p.numel() for p in net.parameters())

@@ -83,6 +83,7 @@ def torch_round(python: str, model: OrderModel, cfg: TrainConfig) -> tuple[float
         "batch": cfg.batch,
         "steps": TORCH_WARM_UP + STEPS,
         "bfloat16": cfg.bfloat16,
+        "device": common.torch_device(),
     }
     done = subprocess.run(
         [python, str(BASELINE), json.dumps(sizes)], capture_output=True, text=True, check=True
@@ -124,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", help="result file (JSON)")
     parser.add_argument("--torch-python", help="a python that has torch and transformers")
     parser.add_argument("--size", choices=SIZES, default="default", help="(default: %(default)s)")
-    parser.add_argument("--batch", type=positive, default=8, help="windows per step (default 8)")
+    parser.add_argument("--batch", type=positive, default=32, help="windows per step (default 32)")
     parser.add_argument("--rounds", type=positive, default=5, help="repeats (default 5)")
     args = parser.parse_args(argv)
     devices.use_all_cores()
