@@ -106,9 +106,10 @@ def summarise(memory: Memory, after: L2, mid: jax.Array, is_other: jax.Array | b
     """The columns of a row, `[NUM_SUMMARY]` int32.
 
     For each scale the logarithm of records per second, per square root of a second the signed
-    trades of the crowd and the signed lots that orders of others traded, ticks from the average mid, the logarithm of the mid's volatility;
-    then for each side the distances of the best and of the last level from the mid and the sizes of
-    the best and of all levels; then one for an order of another trader.
+    trades of the crowd and the signed lots that orders of others traded, ticks from the average
+    mid, the logarithm of the mid's volatility; then for each side the distances of the best and of
+    the last level from the mid and the sizes of the best and of all levels; then one for an order
+    of another trader.
 
     Args:
       memory: with the last record in it.

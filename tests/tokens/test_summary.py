@@ -110,7 +110,9 @@ def test_what_is_no_record_leaves_the_memory_alone() -> None:
         (9 * 3600 + 32 * 60, Kind.LIMIT, True),
     ):
         event = event_at(sec, kind)
-        following = summary.remember(memory, event, book, cfg.lot_size, is_record(cfg, event), False)
+        following = summary.remember(
+            memory, event, book, cfg.lot_size, is_record(cfg, event), False
+        )
         assert rows_equal(following, memory) != counts
         memory = following
 

@@ -370,6 +370,34 @@ def test_weights_without_a_summary_are_given_one(
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, grown.params, plain.params)))
 
 
+def test_weights_go_on_in_another_window(
+    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """With the parameters they have; what they read already cannot be taken from them."""
+    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
+    path, start = world / "window.toml", OrderModel.from_pretrained(whole / "model")
+
+    def read(line: str) -> OrderModel:
+        path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\n{line}\n[train]{tail}')
+        return read_run(path, tmp_path, {}).model
+
+    shorter = read("num_max_orders = 3")
+    assert shorter.config == dataclasses.replace(start.config, num_max_orders=3)
+    assert shorter.net().cfg == shorter.config
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, shorter.params, start.params)))
+    for line, message in (
+        (
+            "has_summary = false",
+            "has_summary is False, expected true, as the weights of 'from' read",
+        ),
+        ("num_max_orders = 0", "num_max_orders is 0, expected a whole number"),
+        ("num_max_orders = 500", "longer than every train shard"),
+        ("emb_dim = 8", "unknown key 'emb_dim'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(line)
+
+
 def test_the_command_trains_and_draws(
     world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
 ) -> None:
