@@ -92,6 +92,9 @@ def background_agent(
     def share(params: BackgroundParams, memory: History) -> BackgroundParams:
         return params._replace(begins=memory.window)
 
+    def recall(state: BackgroundState) -> History:
+        return state.history
+
     def act(
         params: _Ready, key: jax.Array, state: BackgroundState, view: MarketView
     ) -> tuple[BackgroundState, Request]:
@@ -127,7 +130,9 @@ def background_agent(
         return Decision(BackgroundState(history, cache, plan, wake), wake, status)
 
     opening = policy.opening and background_agent(graphdef, model, market, policy.opening)
-    return Agent(init, act, update, refresh, prepare, rest=rest, share=share, opening=opening)
+    return Agent(
+        init, act, update, refresh, prepare, rest=rest, share=share, recall=recall, opening=opening
+    )
 
 
 def decode_order(

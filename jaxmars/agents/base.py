@@ -68,6 +68,11 @@ def as_it_is(state: AgentState) -> AgentState:
     return state
 
 
+def nothing(state: AgentState) -> None:
+    """A `recall` for agents that have nothing in common."""
+    del state
+
+
 def own_params(params: Params, memory: Any) -> Params:
     """A `share` for agents that have nothing in common."""
     del memory
@@ -109,6 +114,8 @@ class Agent(NamedTuple):
     share: Callable[[Params, Any], Params] = own_params
     """(params, memory) -> params that also hold what trajectories which begin with this memory have
     in common."""
+    recall: Callable[[AgentState], Any] = nothing
+    """(state) -> memory, for `share`, of trajectories that go on from this state."""
     opening: "Agent | None" = None
     """The agent for the first segment of trajectories that begin alike, with params from `share`;
     None if it would be no different."""

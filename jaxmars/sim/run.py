@@ -35,15 +35,68 @@ def run_until(
       Markets `[B]`, and the events of each on the host; those of kind NONE and without status are
       left out.
     """
+    return _go_on(keys, _bound_for(until, markets), params, agents, cfg, [])
+
+
+def run_futures(
+    keys: jax.Array,
+    market: MarketState,
+    params: tuple[Params, ...],
+    until: Time,
+    *,
+    agents: tuple[Agent, ...],
+    cfg: SimConfig,
+) -> tuple[MarketState, list[Trajectory]]:
+    """`run_until` of several futures of one market.
+
+    What the futures have in common is read once for all of them in their first segment, by agents
+    that gain from it (`Agent.opening`).
+
+    Args:
+      keys: `[B]`, one per future.
+      market: unbatched.
+      params: one pytree per agent.
+      until: `[]`, included; not before the market's time.
+      agents: who trades.
+      cfg: as for `run_until`.
+
+    Returns:
+      As `run_until`.
+    """
+    spread = lambda x: jnp.broadcast_to(x, (keys.shape[0], *x.shape))
+    markets = _bound_for(until, jax.tree.map(spread, market))
+    if all(agent.opening is None for agent in agents):
+        return _go_on(keys, markets, params, agents, cfg, [])
+    openers = tuple(agent.opening or agent for agent in agents)
+    trios = zip(openers, params, market.agents, strict=True)
+    common = tuple(agent.share(p, agent.recall(state)) for agent, p, state in trios)
+    markets, events = simulate(
+        keys, markets, common, agents=openers, cfg=cfg, num_events=cfg.segment
+    )
+    return _go_on(keys, markets, params, agents, cfg, [jax.device_get(events)])
+
+
+def _bound_for(until: Time, markets: MarketState) -> MarketState:
+    """Markets that stop at a moment."""
     num = markets.done.shape[0]
     moment = jax.tree.map(lambda x: jnp.broadcast_to(x, (num,)), until)
-    markets = markets._replace(end=moment, done=jnp.zeros(num, bool))
-    parts: list[Trajectory] = []
+    return markets._replace(end=moment, done=jnp.zeros(num, bool))
+
+
+def _go_on(
+    keys: jax.Array,
+    markets: MarketState,
+    params: tuple[Params, ...],
+    agents: tuple[Agent, ...],
+    cfg: SimConfig,
+    parts: list[Trajectory],
+) -> tuple[MarketState, list[Trajectory]]:
+    """Segment after segment until all markets have stopped; `parts` are those so far."""
     while not parts or not np.asarray(markets.done).all():
         markets, events = simulate(
             keys, markets, params, agents=agents, cfg=cfg, num_events=cfg.segment
         )
         parts.append(jax.device_get(events))
     whole = jax.tree.map(lambda *x: np.concatenate(x, 1), *parts)
-    each = [real_events(jax.tree.map(lambda x, i=i: x[i], whole)) for i in range(num)]
-    return markets._replace(time=moment), each
+    each = [real_events(jax.tree.map(lambda x, i=i: x[i], whole)) for i in range(keys.shape[0])]
+    return markets._replace(time=markets.end), each

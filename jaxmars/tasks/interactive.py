@@ -38,7 +38,7 @@ from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.sim.flight import Delay, no_delay
 from jaxmars.sim.lanes import Finished, Start, trajectory_keys
-from jaxmars.sim.run import run_until
+from jaxmars.sim.run import run_futures, run_until
 from jaxmars.sim.state import MarketState, init_market
 from jaxmars.tasks.market_file import load_market, save_market
 from jaxmars.tasks.simulate_tables import Labels, event_frame, fill_frame
@@ -270,6 +270,8 @@ class Market:
     def futures(self, num: int, seconds: float, seed: int = 0) -> list[Finished]:
         """Runs `num` forks for some time, side by side; this market stays as it is.
 
+        A model whose context policy is `shared_prefix` reads the orders so far once for all forks.
+
         Returns:
           Trajectories with the events after now; `tasks.simulate_tables` makes tables of them.
         """
@@ -282,9 +284,8 @@ class Market:
             seed + jnp.arange(num, dtype=jnp.uint32)
         )
         until = clock.plus(self._state.end, clock.make_time(*_pair(seconds)))
-        starts = jax.tree.map(lambda x: jnp.broadcast_to(x, (num, *x.shape)), self._state)
-        states, events = run_until(
-            keys, starts, self._params, until, agents=self._agents, cfg=self._cfg
+        states, events = run_futures(
+            keys, self._state, self._params, until, agents=self._agents, cfg=self._cfg
         )
         ends = jax.device_get(states)
         return [
