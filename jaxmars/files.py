@@ -5,10 +5,15 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jaxmars.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 CONFIG = "config.json"  # of a folder that a run claims
 PART = ".part"  # how the names of files begin that are still being written
@@ -35,6 +40,25 @@ def write_together(out: pathlib.Path, writers: dict[str, Callable[[pathlib.Path]
             with contextlib.suppress(OSError):
                 out.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def alone(out: pathlib.Path, kind: str) -> Iterator[None]:
+    """Keeps other processes out of a claimed folder (not on Windows); the system lets go of it when
+    this process ends, however it does.
+
+    Raises:
+      InputError: another process is in it.
+    """
+    with (out / CONFIG).open() as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"another process is at work on the {kind} in {out}, expected one at a time"
+            ) from None
+        yield
 
 
 def claim(out: pathlib.Path, about: dict[str, Any], kind: str) -> None:

@@ -6,6 +6,7 @@ again with the same call; its losses are those it would have had, on the same de
 bit or nearly so (a program compiled anew may round one order's loss differently).
 """
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxmars import devices
-from jaxmars.files import claim
+from jaxmars.files import alone, claim
 from jaxmars.models import OrderModel
 from jaxmars.train.checkpoint import Checkpoints
 from jaxmars.train.flops import flops_per_order, peak_flops
@@ -28,6 +29,7 @@ from jaxmars.train.sources import Source
 from jaxmars.train.streams import Stream
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.json", "checkpoints", "model"
+KIND = "training run"
 
 
 class Run(NamedTuple):
@@ -64,21 +66,16 @@ def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
       The model as written to `run.out / "model"`.
 
     Raises:
-      InputError: the folder holds another run or a damaged one, or cannot be written to.
+      InputError: the folder holds another run or a damaged one, cannot be written to, or another
+        process is at work in it.
       TrainingError: the loss is not finite; the last good checkpoint stays.
     """
-    claim(run.out, run.about, "training run")
-    checkpoints = Checkpoints(run.out / CHECKPOINTS)
-    stream = run.source.training(run.cfg.batch, run.cfg.seed)
-    try:
-        state = _first_state(run, checkpoints, stream)
-        log = Log(run.out, int(state.step))
-        try:
-            return _train_on(run, state, stream, checkpoints, log, watch)
-        finally:
-            log.close()
-    finally:
-        checkpoints.close()
+    claim(run.out, run.about, KIND)
+    with alone(run.out, KIND), contextlib.closing(Checkpoints(run.out / CHECKPOINTS)) as kept:
+        stream = run.source.training(run.cfg.batch, run.cfg.seed)
+        state = _first_state(run, kept, stream)
+        with contextlib.closing(Log(run.out, int(state.step))) as log:
+            return _train_on(run, state, stream, kept, log, watch)
 
 
 def _first_state(run: Run, checkpoints: Checkpoints, stream: Stream) -> TrainState:

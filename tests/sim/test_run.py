@@ -54,14 +54,14 @@ def test_futures_are_the_market_run_alone(begun: MarketState, agent: Agent) -> N
 
 
 def test_what_futures_share_is_what_the_market_remembers(begun: MarketState) -> None:
-    asked = []
+    asked, opening = [], SHARING.opening
+    assert opening is not None
+    alone = opening.share
 
     def share(params: BackgroundParams, memory: History) -> BackgroundParams:
         asked.append(memory)
-        return opening.share(params, memory)
+        return alone(params, memory)
 
-    opening = SHARING.opening
-    assert opening is not None
     agent = SHARING._replace(opening=opening._replace(share=share))
     keys = jax.random.split(jax.random.key(2), FUTURES)
     run_futures(keys, begun, PARAMS, later(begun, 3), agents=(agent,), cfg=CFG)

@@ -22,6 +22,7 @@ from jaxmars.cli import main
 from jaxmars.config import OrderModelConfig
 from jaxmars.convert.store import file_hash
 from jaxmars.errors import InputError
+from jaxmars.files import alone
 from jaxmars.models import OrderModel
 from jaxmars.tasks.train_recipe import example, read_run
 from jaxmars.train import checkpoint
@@ -322,6 +323,15 @@ def test_a_wrong_configuration_is_one_sentence(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and message in error
     assert not (tmp_path / "out").exists()
+
+
+def test_one_process_at_a_time(world: pathlib.Path, whole: pathlib.Path) -> None:
+    with (
+        alone(whole, "training run"),
+        pytest.raises(InputError, match="another process is at work on the training run in"),
+    ):
+        train(run_of(world, whole), lambda line: True)
+    train(run_of(world, whole), lambda line: True)
 
 
 def test_the_example_is_a_configuration(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
