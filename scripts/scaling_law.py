@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--sizes", nargs="+", choices=SIZES, required=True, help="from smallest to largest")
     add("--joint", action="store_true", help="also each size with the joint head")
     add("--steps", type=positive, required=True, help="of every size")
-    add("--batch", type=positive, default=8, help="windows per step (default 8)")
+    add("--batch", type=positive, default=32, help="windows per step (default 32)")
     add("--bound", type=float, help="the generator's own loss (scripts/evaluate_order_model.py)")
     add("--out", type=pathlib.Path, required=True, help="folder of the runs and results")
     args = parser.parse_args(argv)

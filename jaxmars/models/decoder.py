@@ -123,17 +123,18 @@ class OrderNet(nnx.Module):
         self.head = HEADS[cfg.head](cfg, rngs=rngs)
         self.cache_dtype = jnp.dtype(jnp.float32)
 
-    def encode(self, features: jax.Array) -> jax.Array:
+    def encode(self, features: jax.Array, drops: jax.Array | None = None) -> jax.Array:
         """Hidden state after each order, computed in one pass over the window.
 
         Args:
           features: int32[length, columns] (`row_widths`), oldest order first, length <=
             `cfg.num_max_orders`.
+          drops: key of the attention dropout of training, None for none.
 
         Returns:
           float32[length, d], after the final normalisation.
         """
-        hidden, _ = self._forward(features, lambda keys, values: None)
+        hidden, _ = self._forward(features, lambda keys, values: None, drops)
         return hidden
 
     def prefill(self, features: jax.Array) -> tuple[jax.Array, KVCache]:
@@ -230,7 +231,10 @@ class OrderNet(nnx.Module):
         )
 
     def _forward(
-        self, features: jax.Array, keep: Callable[[jax.Array, jax.Array], Any]
+        self,
+        features: jax.Array,
+        keep: Callable[[jax.Array, jax.Array], Any],
+        drops: jax.Array | None = None,
     ) -> tuple[jax.Array, Any]:
         """Hidden states [length, d], and what `keep` makes of each layer's keys and values."""
         length = features.shape[0]
@@ -243,11 +247,13 @@ class OrderNet(nnx.Module):
         rope = jax.vmap(lambda i: rotation(i, self.cfg))(jnp.arange(length))
         graphdef, stacked = nnx.split(self.layers)
 
-        def layer(x: jax.Array, params: nnx.State) -> tuple[jax.Array, Any]:
-            x, (keys, values) = nnx.merge(graphdef, params).sequence(x, rope)
+        def layer(x: jax.Array, item: tuple[nnx.State, jax.Array | None]) -> tuple[jax.Array, Any]:
+            params, drop = item
+            x, (keys, values) = nnx.merge(graphdef, params).sequence(x, rope, drop)
             return x, keep(keys, values)
 
+        each = None if drops is None else jax.random.split(drops, self.cfg.num_layers)
         x, kept = jax.lax.scan(
-            layer, jax.vmap(self.embedding)(features), stacked, unroll=UNROLLED_LAYERS
+            layer, jax.vmap(self.embedding)(features), (stacked, each), unroll=UNROLLED_LAYERS
         )
         return jax.vmap(self.norm)(x), kept

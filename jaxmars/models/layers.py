@@ -116,6 +116,7 @@ class Attention(nnx.Module):
         self.kv_heads = cfg.kv_heads
         self.group = cfg.num_heads // cfg.kv_heads
         self.head_dim = cfg.head_dim
+        self.dropout = cfg.dropout
         kv_width = cfg.kv_heads * cfg.head_dim
         self.query = linear(cfg.emb_dim, cfg.emb_dim, rngs=rngs)
         self.key = linear(cfg.emb_dim, kv_width, rngs=rngs)
@@ -157,7 +158,9 @@ class Attention(nnx.Module):
             first = end
         return self.out(mixed.reshape(-1))
 
-    def attend_causally(self, query: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+    def attend_causally(
+        self, query: jax.Array, keys: jax.Array, values: jax.Array, drops: jax.Array | None
+    ) -> jax.Array:
         """Every query of a sequence against the keys up to its own position.
 
         Queries are taken `QUERY_BLOCK` at a time, each block against the keys up to its end, so
@@ -169,6 +172,8 @@ class Attention(nnx.Module):
           query: [length, kv_heads, group, head_dim], already scaled.
           keys: [kv_heads, head_dim, length].
           values: [kv_heads, length, head_dim].
+          drops: key; with it every attention weight is zero with probability `dropout` and the
+            others are larger by 1 / (1 - dropout), as in training.
 
         Returns:
           [length, d].
@@ -177,13 +182,19 @@ class Attention(nnx.Module):
         mixed = []
         for first in range(0, length, QUERY_BLOCK):
             end = min(first + QUERY_BLOCK, length)
+            drop = None if drops is None else jax.random.fold_in(drops, first)
             mixed.append(
-                self._attend_block(query[first:end], keys[..., :end], values[:, :end], first)
+                self._attend_block(query[first:end], keys[..., :end], values[:, :end], first, drop)
             )
         return jax.vmap(self.out)(jnp.concatenate(mixed))
 
     def _attend_block(
-        self, query: jax.Array, keys: jax.Array, values: jax.Array, first: int
+        self,
+        query: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+        first: int,
+        drop: jax.Array | None,
     ) -> jax.Array:
         """Queries `[block, kv_heads, group, head_dim]` from position `first` on against the keys
         and values up to the last of them: [block, d], before the output projection."""
@@ -193,8 +204,11 @@ class Attention(nnx.Module):
         scores = scores.reshape(self.kv_heads, self.group, block, end)
         seen = jnp.arange(end)[None] <= jnp.arange(first, end)[:, None]
         scores = jnp.where(seen[None, None], scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-        weights = weights.reshape(self.kv_heads, -1, end)
+        weights = jax.nn.softmax(scores, axis=-1)
+        if drop is not None and self.dropout:
+            stays = jax.random.bernoulli(drop, 1 - self.dropout, weights.shape)
+            weights = jnp.where(stays, weights / (1 - self.dropout), 0)
+        weights = weights.astype(values.dtype).reshape(self.kv_heads, -1, end)
         mixed = jnp.einsum("krw,kwd->krd", weights, values)
         mixed = mixed.reshape(self.kv_heads, self.group, block, self.head_dim)
         return mixed.transpose(2, 0, 1, 3).reshape(block, -1)
@@ -223,20 +237,21 @@ class Block(nnx.Module):
         self.mlp = GatedMLP(cfg.emb_dim, rngs=rngs)
 
     def sequence(
-        self, x: jax.Array, rope: Rotation
+        self, x: jax.Array, rope: Rotation, drops: jax.Array | None = None
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         """A whole sequence under the causal mask.
 
         Args:
           x: [length, d].
           rope: angles of positions 0 … length - 1, each field [length, head_dim // 2].
+          drops: key of the attention dropout of training.
 
         Returns:
           (x [length, d], (keys [kv_heads, head_dim, length], values [kv_heads, length, head_dim])).
         """
         query, key, value = jax.vmap(self.attention.project)(jax.vmap(self.attention_norm)(x), rope)
         keys, values = key.transpose(1, 2, 0), value.transpose(1, 0, 2)
-        x = x + self.attention.attend_causally(query, keys, values)
+        x = x + self.attention.attend_causally(query, keys, values, drops)
         return x + jax.vmap(lambda token: self.mlp(self.mlp_norm(token)))(x), (keys, values)
 
     def decode(

@@ -112,21 +112,23 @@ def make_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepResult]]:
     """The compiled step, one per model and configuration. It takes the state's memory and batches
     `[accumulate, batch, …]`."""
-    tx = optimizer(cfg)
+    tx, parts = optimizer(cfg), cfg.accumulate
 
-    def loss_of(params: Params, part: Batch) -> jax.Array:
-        return sum_loss(nnx.merge(graphdef, params), part)
+    def loss_of(params: Params, part: Batch, drops: jax.Array) -> jax.Array:
+        return sum_loss(nnx.merge(graphdef, params), part, drops)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepResult]:
         used = gather(to_bfloat16(state.params) if cfg.bfloat16 else state.params)
+        drops = jax.random.split(jax.random.fold_in(jax.random.key(cfg.seed), state.step), parts)
 
-        def add(total: tuple, part: Batch) -> tuple[tuple, None]:
-            loss, grads = jax.value_and_grad(loss_of)(used, part)
+        def add(total: tuple, item: tuple[Batch, jax.Array]) -> tuple[tuple, None]:
+            part, drop = item
+            loss, grads = jax.value_and_grad(loss_of)(used, part, drop)
             grads = divide(jax.tree.map(lambda x: x.astype(jnp.float32), grads))
             return jax.tree.map(jnp.add, total, (loss, grads, num_labels(part))), None
 
         zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()))
-        (loss, grads, count), _ = jax.lax.scan(add, zero, batch)
+        (loss, grads, count), _ = jax.lax.scan(add, zero, (batch, drops))
         count = jnp.maximum(count, 1)
         grads = jax.tree.map(lambda x: x / count, grads)
         updates, moments = tx.update(grads, state.optimizer, state.params)

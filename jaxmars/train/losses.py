@@ -30,21 +30,29 @@ def all_own(rows: np.ndarray) -> Batch:
     return Batch(rows, np.ones(rows.shape[:2], bool))
 
 
-def order_loss(net: OrderNet, rows: jax.Array) -> jax.Array:
+def order_loss(net: OrderNet, rows: jax.Array, drops: jax.Array | None = None) -> jax.Array:
     """Negative log-likelihood of each next order of a window, `[length - 1]` float32 nats.
 
     Args:
       net: the model.
       rows: `[length, columns]` int32; row i + 1 is the label of position i.
+      drops: key of the attention dropout of training, None for none.
     """
-    hidden = net.encode(rows[:-1])
+    hidden = net.encode(rows[:-1], drops)
     labels = jax.vmap(split_index, (0, None))(rows[1:, 0], net.cfg)
     return -jax.vmap(net.head.log_prob)(hidden, labels)
 
 
-def sum_loss(net: OrderNet, batch: Batch) -> jax.Array:
-    """Sum of the `order_loss` of the orders to be learnt, float32[] nats."""
-    losses = jax.vmap(order_loss, (None, 0))(net, jnp.asarray(batch.rows))
+def sum_loss(net: OrderNet, batch: Batch, drops: jax.Array | None = None) -> jax.Array:
+    """Sum of the `order_loss` of the orders to be learnt, float32[] nats.
+
+    Args:
+      net: the model.
+      batch: windows.
+      drops: key of the attention dropout of training, None for none.
+    """
+    each = None if drops is None else jax.random.split(drops, len(batch.rows))
+    losses = jax.vmap(order_loss, (None, 0, 0))(net, jnp.asarray(batch.rows), each)
     return jnp.sum(losses * batch.own[:, 1:])
 
 

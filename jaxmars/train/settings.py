@@ -28,7 +28,7 @@ class TrainConfig:
     """
 
     steps: int = 2500
-    batch: int = 8
+    batch: int = 32
     accumulate: int = 1
     learning_rate: float = 1.5e-3
     warmup: int = 100
@@ -39,7 +39,7 @@ class TrainConfig:
     seed: int = 0
     report_every: int = 25
     save_every: int = 250
-    validation_windows: int = 256
+    validation_windows: int = 1024
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

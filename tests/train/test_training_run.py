@@ -37,6 +37,7 @@ dataset = "data"
 [model]
 size = "nano"
 num_layers = 1
+dropout = 0.1
 emb_dim = 8
 num_heads = 2
 num_max_orders = 7
