@@ -30,8 +30,8 @@ from jaxmars.agents.touch import own_orders, own_size, touch, withdrawal
 from jaxmars.agents.waiting import after_exponential
 from jaxmars.types import Event, Kind, Side, Time
 
-ABSENT_SHARE = 0.25  # of sessions, without any such trader
-PAUSES = (10.0, 100.0)  # s, range of the mean time between two parent orders
+ABSENT_SHARE = 0.2  # of sessions, without any such trader
+PAUSES = (20.0, 2000.0)  # s, range of the mean time between two parent orders
 DURATIONS = (20.0, 1800.0)  # s
 CHILD_RATES = (1 / 5, 1.0)  # children per second
 LOTS_PER_SECOND = (0.1, 6.0)  # up to about three times what the crowd trades
