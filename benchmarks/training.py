@@ -131,7 +131,8 @@ def main(argv: list[str] | None = None) -> int:
     devices.use_all_cores()
     taken = common.conditions()
     print(common.describe_conditions(taken))
-    config = dataclasses.replace(SIZES[args.size], has_summary=False)  # torch has none
+    size = SIZES[args.size].with_released_bins()
+    config = dataclasses.replace(size, has_summary=False)  # torch has none
     model = OrderModel.init(config, jax.random.key(0))
     if args.torch_python and model.config.head != "factored":
         parser.error("the baseline has a factored head, expected a size that has one")

@@ -318,6 +318,8 @@ class OrderModelConfig:
         return cls(
             dropout=0.0,
             emb_dim=128,
+            num_bins_order_interval=64,
+            num_bins_price_level=64,
             num_heads=4,
             num_layers=3,
             num_max_orders=128,
@@ -325,6 +327,12 @@ class OrderModelConfig:
             num_kv_heads=1,
             has_summary=True,
         )
+
+    def with_released_bins(self) -> "OrderModelConfig":
+        """The same size with the numbers of bins of the released models."""
+        names = "num_bins_price_level num_bins_pred_order_volume num_bins_order_interval"
+        released = {name: getattr(OrderModelConfig.released(), name) for name in names.split()}
+        return dataclasses.replace(self, **released)
 
     @classmethod
     def tiny(cls) -> "OrderModelConfig":

@@ -217,12 +217,14 @@ def main(argv: list[str] | None = None) -> int:
         save_every=every * max(LINES_PER_RUN // SAVES_PER_RUN, 1),
     )
     try:
-        source = shared(reference_source(cfg.seed, SIZES[args.sizes[0]]), cfg)
+        # A joint head multiplies the bins; those of the released models make 49,152 slots.
+        sizes = {name: SIZES[name].with_released_bins() for name in args.sizes}
+        source = shared(reference_source(cfg.seed, sizes[args.sizes[0]]), cfg)
         runs = {}
-        for name in args.sizes:
-            runs[name] = run_of(name, SIZES[name], source, cfg, args.out)
+        for name, size in sizes.items():
+            runs[name] = run_of(name, size, source, cfg, args.out)
             if args.joint:
-                config = dataclasses.replace(SIZES[name], head="joint")
+                config = dataclasses.replace(size, head="joint")
                 parts = dataclasses.replace(cfg, accumulate=JOINT_PARTS)
                 runs[name + JOINT] = run_of(name + JOINT, config, source, parts, args.out)
         for name, run in runs.items():

@@ -91,6 +91,8 @@ def test_named_sizes() -> None:
     assert released.slot_shape == (3, 32, 32, 16) and released.kv_heads == released.num_heads
     default = OrderModelConfig.default()
     assert (default.head, default.kv_heads, default.head_dim) == ("factored", 1, 32)
+    assert default.slot_shape == (3, 64, 32, 64)
+    assert default.with_released_bins().slot_shape == released.slot_shape
     tiny = OrderModelConfig.tiny()
     assert tiny.vocab == math.prod(tiny.slot_shape) == 3 * 8 * 8 * 4
     assert SIZES["default"] == default

@@ -89,7 +89,7 @@ def read_recipe(path: pathlib.Path, split: Split, bins: Converters | None) -> Re
 
 def _model(table: Table, bins: Converters | None) -> OrderModelConfig:
     """The numbers of bins."""
-    model = OrderModelConfig.default()
+    model = OrderModelConfig.default().with_released_bins()
     asked = {x: table.whole(x, FEWEST_BINS, MOST_BINS, getattr(model, x)) for x in BINS}
     if bins is not None:
         for name in BINS:
