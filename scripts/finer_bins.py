@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         model = OrderModel.from_pretrained(args.model)
         grown = finer(model, args.prices, args.intervals)
         before = {"from": about_weights(model, args.model)}
-        grown.save(args.out, grown.manifest | environment() | before)
+        grown.save(args.out, {**grown.manifest, **environment(), **before})
     except InputError as error:
         print(f"finer_bins: {error}", file=sys.stderr)
         return 2
