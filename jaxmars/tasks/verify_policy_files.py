@@ -44,6 +44,7 @@ LEAST_SHOWN = 1e-7  # nats; floors the logarithmic axis
 LABEL_GAP = 1.08  # of the window, to where labels of policies begin
 LABEL_STEP = 0.033  # of the height of the axes, least between two labels
 CONTROL_AT = 1 / 32  # of the window, where labels of controls begin
+ROOM = 3  # factor of KL shown beyond the least and the largest
 KEY: dict[str, Any] = {
     "fontsize": TEXT_NOTE,
     "frameon": False,
@@ -224,7 +225,8 @@ def _draw_lengths(axes: Any, report: Report) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     least = min(report.anchored["kl"].min(), kl[kl > 0].min(initial=1.0))
-    axes.set_ylim(bottom=max(least / 3, LEAST_SHOWN))
+    most = max(*report.controls["kl"], *kl)
+    axes.set_ylim(max(least / ROOM, LEAST_SHOWN), most * ROOM)
     axes.set_xlim(right=report.window * 2)
     _mark_policies(axes, report)
     axes.xaxis.set_major_formatter("{x:g}")
