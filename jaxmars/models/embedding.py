@@ -51,8 +51,8 @@ class BookProjection(nnx.Module):
 
 
 class SummaryProjection(nnx.Module):
-    """Linear(29 -> d), SiLU, Linear(d -> d) of the summary. It begins as zero, so that a model that
-    is given one later begins as it was."""
+    """Linear(NUM_SUMMARY -> d), SiLU, Linear(d -> d) of the summary. It begins as zero, so that a
+    model that is given one later begins as it was."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         init = jax.nn.initializers.lecun_normal()
@@ -61,7 +61,7 @@ class SummaryProjection(nnx.Module):
         self.out = nnx.Linear(width, width, use_bias=False, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, summary: jax.Array) -> jax.Array:
-        """Columns int32[29] to [width]."""
+        """Columns int32[NUM_SUMMARY] to [width]."""
         numbers = (summary.astype(jnp.float32) / UNIT).astype(self.hidden.kernel.dtype)
         return self.out(jax.nn.silu(self.hidden(numbers)))
 

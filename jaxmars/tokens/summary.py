@@ -28,7 +28,8 @@ from jaxmars.types import L2, Event, Side, Time
 SCALES = (10.0, 60.0, 360.0, 2160.0)  # s
 # activity, trades of the crowd, lots of others, distance from the average mid, volatility
 NUM_PAST = 5 * len(SCALES)
-NUM_BOOK = 8  # per side: distance of best and last level, size of the best and of all levels
+LEVELS = 10  # of a snapshot, per side; a shorter snapshot has empty ones behind
+NUM_BOOK = 2 * (2 * LEVELS + 1)  # per side: distance and size of each level, size of all
 NUM_SUMMARY = NUM_PAST + NUM_BOOK + 1  # and whose order it was
 UNIT = 64  # parts of one
 QUIET = 1.0  # s added to the time observed: the first orders of a day are no burst
@@ -107,9 +108,9 @@ def summarise(memory: Memory, after: L2, mid: jax.Array, is_other: jax.Array | b
 
     For each scale the logarithm of records per second, per square root of a second the signed
     trades of the crowd and the signed lots that orders of others traded, ticks from the average
-    mid, the logarithm of the mid's volatility; then for each side the distances of the best and of
-    the last level from the mid and the sizes of the best and of all levels; then one for an order
-    of another trader.
+    mid, the logarithm of the mid's volatility; then for each side the distances of the best
+    `LEVELS` levels from the mid, then their sizes (0 and 0 for a level that is empty), then the
+    size of the whole snapshot; then one for an order of another trader.
 
     Args:
       memory: with the last record in it.
@@ -126,13 +127,18 @@ def summarise(memory: Memory, after: L2, mid: jax.Array, is_other: jax.Array | b
         jnp.arcsinh(memory.away),
         jnp.log(memory.squares / observed + STILL) / 2,
     )
-    used = after.size > 0
-    gaps = jnp.where(used, jnp.abs(after.price - mid), 0).astype(jnp.float32)
+    gap = jnp.where(after.size > 0, jnp.abs(after.price - mid), 0).astype(jnp.float32)
     size = after.size.astype(jnp.float32)
-    book = (gaps[:, 0], gaps.max(1), size[:, 0], size.sum(1))
+    book = (_levels(gap), _levels(size), size.sum(1))
     whose = jnp.asarray(is_other, jnp.float32)[None]
     columns = jnp.concatenate([*past, *(jnp.log1p(x) for x in book), whose])
     return jnp.clip(jnp.round(columns * UNIT), -LIMIT, LIMIT).astype(jnp.int32)
+
+
+def _levels(numbers: jax.Array) -> jax.Array:
+    """The best `LEVELS` of `[2, levels]`, side after side, with zeros where there are fewer."""
+    numbers = numbers[:, :LEVELS]
+    return jnp.pad(numbers, ((0, 0), (0, LEVELS - numbers.shape[1]))).reshape(-1)
 
 
 def _half_ticks(l2: L2, last_price: jax.Array) -> jax.Array:

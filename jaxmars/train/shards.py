@@ -28,7 +28,7 @@ from jaxmars.tokens.bins import FILE_NAME, Converters, load_converters
 from jaxmars.tokens.domain import Domain, domain_from_json
 from jaxmars.tokens.order import ROW_WIDTH
 
-VERSION = 2  # raised whenever the meaning of a file changes
+VERSION = 3  # raised whenever the meaning of a file changes
 MANIFEST = "manifest.json"
 SPLITS = TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SYMBOL = re.compile(r"[A-Za-z0-9.\-]{1,20}")

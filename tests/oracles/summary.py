@@ -10,6 +10,7 @@ from jaxmars.types import Side
 
 SCALES = (10.0, 60.0, 360.0, 2160.0)
 UNIT = 64
+LEVELS = 10
 
 
 def half_ticks(book: Book) -> int:
@@ -41,12 +42,13 @@ def summary(records: Sequence[Record], is_other: Sequence[bool], lot: int) -> li
         columns[2].append(math.asinh(decayed(others) / observed * math.sqrt(scale)))
         columns[3].append(math.asinh(decayed(moves)))
         columns[4].append(math.log(decayed([x * x for x in moves]) / observed + 1e-3) / 2)
-    sides = (book.bids, book.asks)
+    sides = [
+        [*side[:LEVELS], *[(book.mid, 0)] * (LEVELS - len(side))] for side in (book.bids, book.asks)
+    ]
     shape = [
-        [abs(side[0][0] - book.mid) if side else 0 for side in sides],
-        [max((abs(price - book.mid) for price, _ in side), default=0) for side in sides],
-        [side[0][1] if side else 0 for side in sides],
-        [sum(size for _, size in side) for side in sides],
+        [abs(price - book.mid) for side in sides for price, _ in side],
+        [size for side in sides for _, size in side],
+        [sum(size for _, size in side) for side in (book.bids, book.asks)],
     ]
     return (
         [x for column in columns for x in column]

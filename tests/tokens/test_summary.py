@@ -1,5 +1,6 @@
 """The summary of rows against sums over all records."""
 
+import itertools
 import math
 
 import jax
@@ -20,6 +21,7 @@ CFG = MarketConfig()
 LENGTH = 160
 OPEN = 34_200 * 10**9
 SLOTS = 24
+PRICE = 1_000  # ticks
 OUTSIDER = 2  # one of the three owners
 ROUNDING = 1  # float32 may round a number to the next unit
 
@@ -63,8 +65,37 @@ def test_columns_are_those_of_the_oracle(seed: int) -> None:
             others.append(record.agent == OUTSIDER)
             expected = np.array(oracle.summary(so_far, others, CFG.lot_size)) * oracle.UNIT
             assert np.abs(found[i] - expected).max() <= ROUNDING / 2 + 0.1, f"event {i}"
-    moved = found[taken].std(0)
-    assert (moved > 1).all(), "every column moves"
+    moved = found[taken].std(0) > 1
+    assert moved[: summary.NUM_PAST].all() and moved[-3:].all(), "every column of the past moves"
+    assert moved[summary.NUM_PAST : -3].sum() > 8, "so do several levels"
+
+
+def deep_book(rng: np.random.Generator, levels: int) -> L2:
+    """Levels at uneven distances, some of them empty at the far end."""
+    gaps = rng.integers(1, 9, (2, levels)).cumsum(1)
+    used = np.arange(levels) < rng.integers(1, levels + 1, (2, 1))
+    price = np.stack([PRICE - gaps[0], PRICE + gaps[1]])
+    size = rng.integers(1, 10_000, (2, levels))
+    return L2(*(jnp.asarray(np.where(used, x, 0), jnp.int32) for x in (price, size)))
+
+
+@pytest.mark.parametrize("levels", [1, 5, summary.LEVELS, 14])
+def test_the_best_ten_levels_are_shown_and_the_size_of_all(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    memory = summary.init_memory()
+    for _ in range(20):
+        book = deep_book(rng, levels)
+        columns = np.asarray(summary.summarise(memory, book, jnp.int32(PRICE), False))
+        price, size = (np.asarray(x).tolist() for x in book)
+        shown = range(min(levels, summary.LEVELS))
+        expected = np.zeros((2, 2, summary.LEVELS))
+        for side, level in itertools.product(range(2), shown):
+            if size[side][level]:
+                expected[0, side, level] = math.log1p(abs(price[side][level] - PRICE))
+                expected[1, side, level] = math.log1p(size[side][level])
+        total = [math.log1p(sum(one)) for one in size]
+        found = columns[summary.NUM_PAST : -1] / summary.UNIT
+        np.testing.assert_allclose(found, [*expected.ravel(), *total], atol=0.51 / summary.UNIT)
 
 
 @pytest.mark.parametrize("cut", [1, 50, LENGTH - 1])
@@ -124,7 +155,8 @@ def test_a_lone_order_is_no_burst_and_no_price_is_far_away() -> None:
     columns = np.asarray(summary.summarise(memory, book, jnp.int32(101), True)) / summary.UNIT
     scales = len(summary.SCALES)
     expected = [0.0] * 4 * scales + [math.log(summary.STILL) / 2] * scales
-    book_part = [math.log1p(x) for x in (2, 3, 2, 3, 5, 1, 5, 1)]
+    level = lambda bid, ask: [bid, *[0] * 9, ask, *[0] * 9]
+    book_part = [math.log1p(x) for x in (*level(2, 3), *level(5, 1), 5, 1)]
     np.testing.assert_allclose(columns, [*expected, *book_part, 1.0], atol=0.5 / summary.UNIT)
     assert columns.shape == (summary.NUM_SUMMARY,) and ROW_WIDTH == 15 + summary.NUM_SUMMARY
 
