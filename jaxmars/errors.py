@@ -6,3 +6,12 @@ class InputError(ValueError):
 
     The message is one sentence that says what is wrong, where, and what was expected.
     """
+
+
+LONGEST_QUOTE = 80  # characters of a value that an error shows
+
+
+def quote(value: object) -> str:
+    """A value of a TOML or JSON file as an error shows it: flags as there, what is long cut."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

@@ -253,7 +253,7 @@ def test_bad_arguments(refused: Door, arguments: tuple[str, ...], sentence: str)
         ("actions = {", 'actions = "ADD" # {', "expected a table of codes and IGNORE, ADD"),
         ("1_000_000_000", "0", "bad.toml: columns time_unit must be positive, got 0"),
         ("1_000_000_000", "1.5", "time_unit is 1.5, expected a whole number"),
-        ("1_000_000_000", "true", "time_unit is True, expected a whole number"),
+        ("1_000_000_000", "true", "time_unit is true, expected a whole number"),
         ('price = "px"', 'price = "cost"', "cost"),
         ("time", "= time", "bad.toml is not TOML"),
     ],

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxmars.config import OrderModelConfig
-from jaxmars.errors import InputError
+from jaxmars.errors import InputError, quote
 
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
@@ -108,7 +108,7 @@ def read_config(folder: pathlib.Path) -> OrderModelConfig:
     unknown = [key for key in raw if key not in fields]
     if unknown:
         raise InputError(
-            f"{path} has the unknown key {unknown[0]!r:.80}, expected only {', '.join(fields)}"
+            f"{path} has the unknown key {quote(unknown[0])}, expected only {', '.join(fields)}"
         )
     missing = [key for key in RELEASED_KEYS if key not in raw]
     if missing:
@@ -216,7 +216,7 @@ def _check_value(path: pathlib.Path, key: str, value: Any, kind: type) -> None:
         bool: type(value) is bool,
     }
     if not right[kind]:
-        raise InputError(f"{path}: {key} is {value!r:.80}, expected {wanted[kind]}")
+        raise InputError(f"{path}: {key} is {quote(value)}, expected {wanted[kind]}")
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxmars.data.l3 import Action
-from jaxmars.errors import InputError
+from jaxmars.errors import InputError, quote
 from jaxmars.types import Side
 
 _MAX_BYTES = 2**20
@@ -45,7 +45,7 @@ def read_columns(path: pathlib.Path, kind: Any) -> Any:
     for key in values:
         if key not in fields:
             raise InputError(
-                f"{path}: unknown key {key!r:.80}, expected some of {', '.join(fields)}"
+                f"{path}: unknown key {quote(key)}, expected some of {', '.join(fields)}"
             )
     missing = [
         name
@@ -68,12 +68,12 @@ def _value(path: pathlib.Path, field: Any, value: Any) -> Any:
     members = {Mapping[str, Action]: Action, Mapping[str, Side]: Side}.get(field.type)
     if members is None:
         if type(value) not in (getattr(field.type, "__args__", None) or (field.type,)):
-            raise InputError(f"{path}: {field.name} is {value!r:.80}, expected {_words(field)}")
+            raise InputError(f"{path}: {field.name} is {quote(value)}, expected {_words(field)}")
         return value
     names = [member.name for member in members]
     if not isinstance(value, dict) or not value or not all(x in names for x in value.values()):
         raise InputError(
-            f"{path}: {field.name} is {value!r:.80}, expected a table of codes and "
+            f"{path}: {field.name} is {quote(value)}, expected a table of codes and "
             f"{', '.join(names)}"
         )
     return {code: members[name] for code, name in value.items()}

@@ -10,9 +10,8 @@ from typing import Any
 
 from jaxmars.book import MAX_PRICE
 from jaxmars.clock_text import parse_clock
-from jaxmars.errors import InputError
+from jaxmars.errors import InputError, quote
 
-LONGEST_QUOTE = 80  # characters of a value that an error shows
 LARGEST_FILE = 2**20  # bytes
 
 
@@ -39,9 +38,7 @@ class Table:
         """The error about a key: what was found, what was expected."""
         if key not in self._values:
             return InputError(f"{self.where} has no {key}, expected {expected}")
-        found = repr(self._values[key])
-        shown = found if len(found) <= LONGEST_QUOTE else f"{found[:LONGEST_QUOTE]}…"
-        return InputError(f"{self.where}: {key} is {shown}, expected {expected}")
+        return InputError(f"{self.where}: {key} is {quote(self._values[key])}, expected {expected}")
 
     def finish(self) -> None:
         """Refuses keys that nothing has read."""
@@ -49,8 +46,7 @@ class Table:
         if unknown:
             known = ", ".join(sorted(self._read))
             raise InputError(
-                f"{self.where} has an unknown key {unknown[0]!r:.{LONGEST_QUOTE}}, expected one of "
-                f"{known}"
+                f"{self.where} has an unknown key {quote(unknown[0])}, expected one of {known}"
             )
 
     def _get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:

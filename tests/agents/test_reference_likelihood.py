@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmars.agents.reference import ReferenceParams
+from jaxmars import clock
+from jaxmars.agents.reference import ReferenceParams, reference_agent
 from jaxmars.agents.reference_likelihood import OrderSlots, planned_slots, slot_nats
 from jaxmars.agents.reference_plan import draw_plan
 from jaxmars.sim.reference_market import open_session, reference_market
@@ -37,8 +38,6 @@ def world():
     price, volume, interval = (converter(edges) for edges in EDGES.values())
     tables = Converters(price, volume, volume, interval, volume).tables()
     params = ReferenceParams()
-    from jaxmars.agents.reference import reference_agent
-
     agents = (reference_agent(MARKET.lot_size),)
     key = jax.random.key(5)
     run = functools.partial(record, agents=agents, cfg=MARKET, num_events=400)
@@ -47,37 +46,46 @@ def world():
     return params, market.agents[0], view, tables
 
 
-@pytest.fixture(scope="module")
-def table(world):
-    """All slot combinations and their probabilities."""
+def probabilities(world, rival_rate: float) -> tuple[tuple[int, ...], np.ndarray]:
+    """Slots per attribute, and the probabilities of all their combinations."""
     params, state, view, tables = world
     sizes = (3, *(len(edges) - 1 for edges in EDGES.values()))
     combos = np.array(list(itertools.product(*map(range, sizes))), np.int32)
 
     def prob(slots):
-        nats = slot_nats(params, state, view, tables, MARKET.lot_size, OrderSlots(*slots))
+        order = OrderSlots(*slots)
+        nats = slot_nats(params, state, view, tables, MARKET.lot_size, order, rival_rate)
         return jnp.exp(-nats)
 
-    return sizes, combos, np.asarray(jax.jit(jax.vmap(prob))(combos))
+    return sizes, np.asarray(jax.jit(jax.vmap(prob))(combos))
 
 
-def test_probabilities_sum_to_one(table) -> None:
-    _, _, probs = table
+@pytest.mark.parametrize("rival_rate", [0.0, 4.0])
+def test_probabilities_sum_to_one(world, rival_rate: float) -> None:
+    _, probs = probabilities(world, rival_rate)
     assert probs.sum() == pytest.approx(1.0, abs=2e-3)
     assert (probs >= 0).all()
 
 
-def test_plans_are_drawn_from_it(world, table) -> None:
+@pytest.mark.parametrize("rival_rate", [0.0, 4.0])
+def test_plans_that_nobody_overtakes_are_drawn_from_it(world, rival_rate: float) -> None:
     params, state, view, tables = world
-    sizes, _, probs = table
+    sizes, probs = probabilities(world, rival_rate)
 
     def draw(key):
         plan = draw_plan(params, key, state, view, MARKET.lot_size)
-        return jnp.stack(planned_slots(state._replace(plan=plan), view, tables))
+        wait = clock.to_seconds(clock.minus(plan.due, view.time))
+        return jnp.stack(planned_slots(state._replace(plan=plan), view, tables)), wait
 
-    slots = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), DRAWS)))
-    count = np.bincount(np.ravel_multi_index(tuple(slots.T), sizes), minlength=len(probs))
-    expected = DRAWS * probs
+    slots, wait = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), DRAWS))
+    if rival_rate:
+        rival = np.random.default_rng(2).exponential(1 / rival_rate, DRAWS)
+        slots = slots[np.asarray(wait) < rival]
+        assert DRAWS / 10 < len(slots) < DRAWS * 9 / 10
+    count = np.bincount(
+        np.ravel_multi_index(tuple(np.asarray(slots).T), sizes), minlength=len(probs)
+    )
+    expected = len(slots) * probs
     spread = np.sqrt(np.maximum(expected * (1 - probs), 1.0))
     assert np.abs((count - expected) / spread).max() < 5
     assert count[expected < 1e-3].sum() <= 2

@@ -47,7 +47,7 @@ def test_the_good_folder_loads(folder: pathlib.Path):
         ({"num_experts": 8}, "has the unknown key 'num_experts', expected only dropout, emb_dim"),
         ({"emb_dim": "32"}, "emb_dim is '32', expected an integer in [1, 1048576]"),
         ({"emb_dim": 32.0}, "emb_dim is 32.0, expected an integer"),
-        ({"num_layers": True}, "num_layers is True, expected an integer"),
+        ({"num_layers": True}, "num_layers is true, expected an integer"),
         ({"num_layers": None}, "num_layers is None, expected an integer"),
         ({"emb_dim": 10**15}, "emb_dim is 1000000000000000, expected an integer in"),
         ({"num_layers": 2**20}, "holds 2 layers, expected the 1048576 of its config"),

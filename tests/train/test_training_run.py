@@ -399,7 +399,7 @@ def test_weights_go_on_in_another_window(
     for line, message in (
         (
             "has_summary = false",
-            "has_summary is False, expected true, as the weights of 'from' read",
+            "has_summary is false, expected true, as the weights of 'from' read",
         ),
         ("num_max_orders = 0", "num_max_orders is 0, expected a whole number"),
         ("num_max_orders = 500", "longer than every train shard"),
