@@ -238,6 +238,10 @@ class OrderModelConfig:
         release serves; for comparison with what they put out.
       has_summary: whether the model reads the summary of a row (`tokens.summary`), which released
         models do not know.
+      fitting_cancels: whether a cancel of v shares is of the nearest own price where an order of v
+        shares or more rests, as any cancel in recorded flow is of an order that is as large. Else,
+        as in the release, of the nearest own price, at most what rests there: where a model misses
+        the sizes that takes out too little. Which is more like the market must be measured.
     """
 
     dropout: float = 0.1
@@ -256,6 +260,7 @@ class OrderModelConfig:
     seconds_per_row: int = 5
     rounded_rope: bool = False
     has_summary: bool = False
+    fitting_cancels: bool = False
 
     def __post_init__(self) -> None:
         positive = (

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Decision, MarketView, Request, make_request, no_request
+from jaxmars.agents.base import Agent, Ask, Decision, MarketView, Request, make_request, no_request
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
@@ -118,7 +118,7 @@ def background_agent(
         uniforms = jax.random.uniform(key, (7,))
         slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
         mid = mid_price(view.l2, view.last_price)
-        plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
+        plan, gap = decode_order(params.tables, slots, uniforms[4:], mid, cancel_kind(model))
         due = clock.choose(finite, clock.plus(view.time, gap), clock.never())
         wake = clock.choose(is_done, due, state.wake)
         plan = jax.tree.map(lambda new, old: jnp.where(is_done, new, old), plan, state.plan)
@@ -135,8 +135,13 @@ def background_agent(
     )
 
 
+def cancel_kind(model: OrderModelConfig) -> Kind | Ask:
+    """What a model's cancels ask for."""
+    return Ask.CANCEL_FITTING if model.fitting_cancels else Kind.CANCEL
+
+
 def decode_order(
-    tables: TokenTables, slots: jax.Array, uniforms: jax.Array, mid: jax.Array
+    tables: TokenTables, slots: jax.Array, uniforms: jax.Array, mid: jax.Array, cancel: Kind | Ask
 ) -> tuple[Request, Time]:
     """An order and the wait before it from model slots.
 
@@ -145,6 +150,7 @@ def decode_order(
       slots: `[4]` int32 (type, price, volume, interval).
       uniforms: `[3]` float32 for the values inside price, volume and interval bins.
       mid: `[]` int32, ticks.
+      cancel: what a cancel asks for, see `cancel_kind`.
 
     Returns:
       The request and the wait. Price and size are rounded to the nearest integer, half to even.
@@ -154,7 +160,7 @@ def decode_order(
     size = _rounded(*sample(tables.pred_order_volume, volume, uniforms[1]))
     wait = Time(*sample(tables.order_interval, interval, uniforms[2]))
     request = make_request(
-        kind=jnp.where(kind == TYPE_CANCEL, Kind.CANCEL, Kind.LIMIT),
+        kind=jnp.where(kind == TYPE_CANCEL, cancel, Kind.LIMIT),
         side=jnp.where(kind == TYPE_SELL, Side.SELL, Side.BUY),
         price=mid + offset,
         size=size,

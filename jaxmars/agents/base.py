@@ -26,6 +26,8 @@ class Ask(enum.IntEnum):
     CANCEL_OLDEST = 19  # orders at any price
     MODIFY = 20  # order `order_id` to `price` and `size`: fewer shares at the same price keep its
     # place in the queue, anything else cancels it and sends a new one under the same id
+    CANCEL_FITTING = 21  # orders at the nearest own price where one of `size` shares or more rests;
+    # where none does, at the nearest own price, as `Kind.CANCEL`
 
 
 EVERYTHING = 2**31 - 1  # shares

@@ -11,6 +11,7 @@
 | LIMIT, IOC, FOK, POST_ONLY | side, price, size | order_id: the market gives one |
 | MARKET | side, size | order_id |
 | CANCEL | price, size: own orders at the nearest own price | |
+| CANCEL_FITTING | price, size: the same, where an order of that size or larger rests | |
 | CANCEL_ORDER | order_id | size: all of it |
 | CANCEL_AT, CANCEL_ELSEWHERE | price | size |
 | CANCEL_OLDEST | | size |
@@ -67,6 +68,7 @@ _READS: dict[Kind | Ask, _Reads] = {
     Kind.POST_ONLY: _PRICED,
     Kind.MARKET: _reads("side size", "order_id"),
     Kind.CANCEL: _reads("price size"),
+    Ask.CANCEL_FITTING: _reads("price size"),
     Ask.CANCEL_ORDER: _reads("order_id", "size"),
     Ask.CANCEL_AT: _LEVEL,
     Ask.CANCEL_ELSEWHERE: _LEVEL,

@@ -143,9 +143,10 @@ class OrderModel:
             self, config=grown.config, graphdef=grown.graphdef, params=params
         )
 
-    def with_window(self, num_max_orders: int) -> "OrderModel":
-        """The same parameters with another context window, orders."""
-        config = dataclasses.replace(self.config, num_max_orders=num_max_orders)
+    def with_settings(self, **settings: Any) -> "OrderModel":
+        """The same parameters with other fields of the configuration, of those that shape no
+        parameter: `num_max_orders`, `fitting_cancels`, `dropout`, `rounded_rope`."""
+        config = dataclasses.replace(self.config, **settings)
         return dataclasses.replace(self, config=config, graphdef=shape_of(config)[0])
 
     def net(self) -> OrderNet:

@@ -56,10 +56,12 @@ def resolve(
     `Kind.CANCEL` takes the agent's resting price nearest to the one asked for (a tie of one price
     above and one below is decided by a coin) and cancels its oldest order there, at most the size
     asked for; the rest of the size goes on to the next order at that price, in the next step.
-    Without a resting order there is no order at all and `NOTHING_TO_CANCEL` is set (spec 6.2). The
-    kinds of `Ask` cancel in the same way the orders they name; `CANCEL_ORDER` and `MODIFY` of an
-    order that does not rest are sent to the book, which reports `UNKNOWN_ORDER`. Orders of
-    different prices are ranked by their ids, which rise with arrival unless the agent chose them.
+    Without a resting order there is no order at all and `NOTHING_TO_CANCEL` is set (spec 6.2).
+    `Ask.CANCEL_FITTING` is the same, but of the prices at which an order of the size asked for, or
+    a larger one, rests. The other kinds of `Ask` cancel in the same way the orders they name;
+    `CANCEL_ORDER` and `MODIFY` of an order that does not rest are sent to the book, which reports
+    `UNKNOWN_ORDER`. Orders of different prices are ranked by their ids, which rise with arrival
+    unless the agent chose them.
 
     Args:
       book: the book.
@@ -73,7 +75,8 @@ def resolve(
     """
     cancel = request.kind == Kind.CANCEL
     by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
-    takes_out = cancel | (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= Ask.MODIFY)
+    fitting = request.kind == Ask.CANCEL_FITTING
+    takes_out = cancel | (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= max(Ask))
     # A branch where one trajectory runs alone; under vmap both sides are computed.
     target = lax.cond(takes_out, _find, _find_nothing, book, request, agent_id, key)
     size, price, side, level = target.size, target.price, target.side, target.level
@@ -99,13 +102,13 @@ def resolve(
     more = takes_out & found & ~modify & (left > 0)
     replaces = modify & ~smaller
     rest = Request(
-        kind=jnp.where(replaces, Kind.LIMIT, request.kind),
+        kind=jnp.where(replaces, Kind.LIMIT, jnp.where(fitting, Ask.CANCEL_AT, request.kind)),
         side=side,
         price=level,
         size=jnp.where(replaces, request.size, left),
         order_id=request.order_id,
     )
-    missed = jnp.where(cancel & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
+    missed = jnp.where((cancel | fitting) & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
     return order, choose_request(more | replaces, rest, no_request()), missed
 
 
@@ -129,12 +132,14 @@ def _find_nothing(book: Book, request: Request, agent_id: jax.Array, key: jax.Ar
 
 def _find(book: Book, request: Request, agent_id: jax.Array, key: jax.Array) -> _Target:
     """The oldest of the orders a request names."""
-    cancel = request.kind == Kind.CANCEL
+    fitting = request.kind == Ask.CANCEL_FITTING
+    near = fitting | (request.kind == Kind.CANCEL)
     own = (book.size > 0) & (book.agent_id == agent_id)
-    nearest = _nearest_price(book, own, request.price, key)
-    level = jnp.where(cancel, nearest, request.price)
+    fits = own & (book.size >= request.size)
+    wanted = jnp.where(fitting & fits.any(), fits, own)
+    level = jnp.where(near, _nearest_price(book, wanted, request.price, key), request.price)
     meant = own & _is_meant(book, request, level)
-    one_queue = cancel | (request.kind == Ask.CANCEL_AT)
+    one_queue = near | (request.kind == Ask.CANCEL_AT)
     rank = jnp.where(meant, jnp.where(one_queue, book.ahead, book.order_id), NO_KEY)
     least, volume = lax.reduce(
         (rank, jnp.where(meant, book.size, 0)),
@@ -159,11 +164,14 @@ def _find(book: Book, request: Request, agent_id: jax.Array, key: jax.Array) -> 
     return _Target(size, price, order_id, side, volume, level)
 
 
-def _nearest_price(book: Book, own: jax.Array, price: jax.Array, key: jax.Array) -> jax.Array:
-    """The price of an own order nearest to `price`, `[]` int32 ticks; a coin decides a tie."""
+def _nearest_price(book: Book, wanted: jax.Array, price: jax.Array, key: jax.Array) -> jax.Array:
+    """The price of a wanted order nearest to `price`, `[]` int32 ticks; a coin decides a tie."""
     gap = jnp.abs(book.key) - price
     above, below = lax.reduce(
-        (jnp.where(own & (gap >= 0), gap, NO_KEY), jnp.where(own & (gap <= 0), -gap, NO_KEY)),
+        (
+            jnp.where(wanted & (gap >= 0), gap, NO_KEY),
+            jnp.where(wanted & (gap <= 0), -gap, NO_KEY),
+        ),
         (jnp.int32(NO_KEY), jnp.int32(NO_KEY)),
         lambda a, b: (jnp.minimum(a[0], b[0]), jnp.minimum(a[1], b[1])),
         (0, 1),
@@ -178,6 +186,7 @@ def _is_meant(book: Book, request: Request, level: jax.Array) -> jax.Array:
     named = book.order_id == request.order_id
     elsewhere = (request.kind == Ask.CANCEL_ELSEWHERE) & ~at_level
     everywhere = request.kind == Ask.CANCEL_OLDEST
-    by_price = (request.kind == Kind.CANCEL) | (request.kind == Ask.CANCEL_AT)
+    by_price = request.kind == Kind.CANCEL
+    by_price |= (request.kind == Ask.CANCEL_AT) | (request.kind == Ask.CANCEL_FITTING)
     by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
     return (by_price & at_level) | (by_id & named) | elsewhere | everywhere

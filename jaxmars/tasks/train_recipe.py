@@ -33,6 +33,7 @@ size = "default"             # {sizes}
 # from = "my_weights"        # go on from these weights; their bins must be those of the data
 # has_summary = true         # with from: let weights without a summary learn to read it
 # num_max_orders = 128       # with from: another context window, orders
+# fitting_cancels = true     # with from: whether cancels look for an order of their size
 # head = "factored"          # any field of the model's config.json changes the named size
 
 [train]
@@ -90,7 +91,9 @@ def _changed(start: OrderModel, table: Table, key: jax.Array) -> OrderModel:
     if has and not wanted:
         raise table.fail("has_summary", "true, as the weights of 'from' read the summary")
     if "num_max_orders" in table:
-        start = start.with_window(table.whole("num_max_orders", 1, MOST))
+        start = start.with_settings(num_max_orders=table.whole("num_max_orders", 1, MOST))
+    fitting = table.flag("fitting_cancels", start.config.fitting_cancels)
+    start = start.with_settings(fitting_cancels=fitting)
     return start.with_summary(key) if wanted else start
 
 

@@ -1,5 +1,6 @@
 """The order model as an agent: its plans, and its context against the model's full forward."""
 
+import dataclasses
 import functools
 import itertools
 from typing import NamedTuple
@@ -27,8 +28,10 @@ from jaxmars.agents.background import (
     BackgroundParams,
     BackgroundState,
     background_agent,
+    cancel_kind,
     decode_order,
 )
+from jaxmars.agents.base import Ask, Request
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix, anchored, exact
 from jaxmars.book import mid_price
@@ -357,7 +360,7 @@ def test_decoded_values_are_rounded_to_even() -> None:
         np.array([-1.0, 0, 9]), [np.zeros(1), np.full(1, 2.25)], [np.ones(1)] * 2
     )
     tables = Converters(bins, bins, bins, waits, bins).tables()
-    decode = jax.jit(decode_order)
+    decode = jax.jit(functools.partial(decode_order, cancel=cancel_kind(MODEL)))
     expected = dict(ROUNDED)
     for i, value in enumerate(values.tolist()):
         slots = jnp.array([2, i, i, 1], jnp.int32)
@@ -368,6 +371,42 @@ def test_decoded_values_are_rounded_to_even() -> None:
     request, wait = decode(tables, jnp.array([0, 0, 0, 0]), jnp.zeros(3), jnp.int32(100))
     assert (int(request.kind), int(request.side)) == (Kind.LIMIT, Side.SELL)
     assert (int(wait.sec), int(wait.nsec)) == (0, 0)
+
+
+def test_cancels_are_those_of_the_release_unless_they_are_to_fit() -> None:
+    assert cancel_kind(MODEL) == cancel_kind(OrderModelConfig.released()) == Kind.CANCEL
+    assert cancel_kind(dataclasses.replace(MODEL, fitting_cancels=True)) == Ask.CANCEL_FITTING
+
+
+def first_plans(config: OrderModelConfig, past: Past) -> Request:
+    """What 64 crowds plan first."""
+    model = loud_model(config)
+    agents = (background_agent(model.graphdef, config, CFG, exact(config)),)
+    params = (BackgroundParams(model.params, tiny_converters().tables(), 1.0),)
+    history, late = history_after(past, WINDOW, CFG), clock.make_time(past.time.sec + 60)
+
+    @quick_jit
+    @jax.vmap
+    def plan(key: jax.Array) -> Request:
+        start = (past.book, past.time, late, past.last_price, (history,))
+        market = init_market(key, params, *start, agents=agents, cfg=CFG)
+        ready = prepare(params, agents)
+        crowd = agents[0].refresh(ready[0], market.agents[0])
+        market, _ = step(key, market._replace(agents=(crowd,)), ready, agents=agents, cfg=CFG)
+        return market.agents[0].plan
+
+    return plan(jax.random.split(jax.random.key(3), 64))
+
+
+def test_a_fitting_crowd_sends_fitting_cancels_and_nothing_else_differs(past: Past) -> None:
+    configs = (MODEL, dataclasses.replace(MODEL, fitting_cancels=True))
+    plans = [first_plans(config, past) for config in configs]
+    kinds = [np.asarray(plan.kind) for plan in plans]
+    cancels = kinds[0] == Kind.CANCEL
+    assert cancels.any() and (kinds[1][cancels] == Ask.CANCEL_FITTING).all()
+    assert (kinds[1][~cancels] == kinds[0][~cancels]).all() and not cancels.all()
+    rest = [plan._replace(kind=0) for plan in plans]
+    assert rows_equal(*rest)
 
 
 def test_reading_twice_changes_nothing(past: Past) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles.tiny_world import quick_jit
 
-from jaxmars.agents.base import Request, make_request
+from jaxmars.agents.base import Ask, Request, make_request
 from jaxmars.book import apply_order, book_from_orders
 from jaxmars.sim.requests import resolve
 from jaxmars.types import Kind, Order, Side, Status
@@ -16,6 +16,7 @@ from jaxmars.types import Kind, Order, Side, Status
 SLOTS = 12
 BOOKS = 800
 NEXT_ID = 777
+BY_PRICE = (Kind.CANCEL, Ask.CANCEL_FITTING)
 
 
 class Resting(NamedTuple):
@@ -48,7 +49,7 @@ def random_case(rng: np.random.Generator) -> Case:
                 side, price, 100 * int(rng.integers(1, 4)), 10 + i, int(rng.integers(0, 3)) // 2
             )
         )
-    kind = Kind.CANCEL if rng.random() < 0.8 else int(rng.integers(0, 3))
+    kind = rng.choice(BY_PRICE) if rng.random() < 0.8 else int(rng.integers(0, 3))
     size = 50 * int(rng.integers(1, 20))
     price = 100 + int(rng.integers(-6, 6))
     return Case(orders, (int(kind), int(rng.integers(0, 2)), price, size), int(rng.integers(0, 3)))
@@ -57,16 +58,19 @@ def random_case(rng: np.random.Generator) -> Case:
 def slow_resolve(case: Case) -> list[tuple[list[tuple[int, ...]], int]]:
     """For each price the coin may choose: the orders as (kind, side, price, size, id), and status.
 
-    A cancel goes through own orders at one price, oldest first, each up to its size.
+    A cancel goes through own orders at one price, oldest first, each up to its size; a fitting one
+    minds only prices where an order is large enough, if there is such a price.
     """
     kind, side, price, size = case.request
-    if kind != Kind.CANCEL:
+    if kind not in BY_PRICE:
         return [([(kind, side, price, size, NEXT_ID)] if kind else [], 0)]
     own = [order for order in case.orders if order.agent_id == case.agent]
     if not own:
         return [([], Status.NOTHING_TO_CANCEL)]
-    nearest = min(abs(order.price - price) for order in own)
-    choices = sorted({order.price for order in own if abs(order.price - price) == nearest})
+    large = [order for order in own if order.size >= size]
+    wanted = large if large and kind == Ask.CANCEL_FITTING else own
+    nearest = min(abs(order.price - price) for order in wanted)
+    choices = sorted({order.price for order in wanted if abs(order.price - price) == nearest})
     found = []
     for level in choices:
         left, cancels = size, []
@@ -129,13 +133,20 @@ def test_every_request_becomes_the_orders_of_the_slow_version(
         assert any(orders == expected for expected, _ in allowed), case
         assert status[0] == allowed[0][1]
         assert not any(status[1:])
-        assert not any(rejects) or case.request[0] != Kind.CANCEL
+        assert not any(rejects) or case.request[0] not in BY_PRICE
         sizes = [order[3] for order in orders]
-        if case.request[0] == Kind.CANCEL:
+        if case.request[0] in BY_PRICE:
             total = sum(sizes)
             assert left[: len(sizes)] == [total - x for x in np.cumsum(sizes).tolist()]
         several += len(orders) > 2
     assert several > 10
+    moved = [slow_resolve(c) != slow_resolve(with_kind(c, Kind.CANCEL)) for c in cases]
+    assert sum(moved) > 20, "fitting cancels often go elsewhere"
+
+
+def with_kind(case: Case, kind: int) -> Case:
+    """The same wish of another kind."""
+    return case._replace(request=(kind, *case.request[1:]))
 
 
 def test_a_tie_is_decided_by_a_fair_coin() -> None:
@@ -160,7 +171,7 @@ def test_without_own_orders_a_cancel_is_no_order(outcomes: list[tuple], cases: l
     alone = [
         outcome
         for case, outcome in zip(cases, outcomes, strict=True)
-        if case.request[0] == Kind.CANCEL and case.agent not in {o.agent_id for o in case.orders}
+        if case.request[0] in BY_PRICE and case.agent not in {o.agent_id for o in case.orders}
     ]
     assert len(alone) > 5
     for sent, _, status, _ in alone:
