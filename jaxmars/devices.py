@@ -1,6 +1,8 @@
 """The devices of this process as one mesh axis along which work is split."""
 
 import os
+import pathlib
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -9,6 +11,10 @@ AXIS = "batch"
 MODEL_AXIS = "model"
 MATRIX = 2  # axes of an array that is worth dividing
 HOST_SHARE = 0.5  # of the memory of a machine that its CPU devices may use
+CONTAINER_LIMITS = (  # of control groups, version 2 and 1
+    pathlib.Path("/sys/fs/cgroup/memory.max"),
+    pathlib.Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def use_all_cores() -> None:
@@ -63,10 +69,23 @@ def everywhere() -> NamedSharding:
 
 
 def memory_bytes() -> int:
-    """Memory of one device, bytes. The devices of a CPU share `HOST_SHARE` of the machine's; the
-    rest is for what the host keeps."""
+    """Memory of one device, bytes. The devices of a CPU share `HOST_SHARE` of what the machine or
+    its container allows; the rest is for what the host keeps."""
     limits = jax.local_devices()[0].memory_stats()
     if limits and "bytes_limit" in limits:
         return limits["bytes_limit"]
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(HOST_SHARE * machine) // jax.local_device_count()
+    return int(HOST_SHARE * host_bytes()) // jax.local_device_count()
+
+
+def host_bytes(limits: Sequence[pathlib.Path] = CONTAINER_LIMITS) -> int:
+    """Memory of the machine, or what its container may use of it.
+
+    Args:
+      limits: files with a number of bytes; absent ones and other words set no limit.
+    """
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in limits:
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdecimal():
+            found = min(found, int(text))
+    return found

@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"evaluate_order_model: {error}", file=sys.stderr)
         return 2
-    tables = model.converters.tables()
+    tables = model.tables()
     measured, terciles = {}, {}
     for kind, draw in KINDS.items():
         sessions = run_sessions(tables, draw)

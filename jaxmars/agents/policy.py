@@ -6,7 +6,6 @@ left), so the choice is between recomputing and letting the context grow and sta
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -80,12 +79,12 @@ def anchored(cfg: OrderModelConfig, growth: int) -> ContextPolicy:
       growth: orders between anchors, 1 … W - 1.
     """
     kept = _kept(cfg, growth)
+    cache_of = functools.partial(_cache_of, slots=cfg.num_max_orders)
 
     def anchor(net: OrderNet, prefix: Prefix, window: Window) -> tuple[Window, Cache]:
         del prefix
         window = keep_last(window, kept)
-        cache = _encode_in_turns(_cache_of, net, window.rows[:kept])
-        return window, cache.widened(cfg.num_max_orders)
+        return window, _encode_in_turns(cache_of, net, window.rows[:kept])
 
     def read(
         net: OrderNet, prefix: Prefix, window: Window, cache: Cache
@@ -176,9 +175,10 @@ def _last_row(window: Window) -> tuple[jax.Array, jax.Array]:
     return lax.dynamic_index_in_dim(window.rows, last, 0, keepdims=False), last
 
 
-def _cache_of(net: OrderNet, rows: jax.Array) -> KVCache:
-    """The cache of rows `[length, columns]`."""
-    return net.prefill(rows)[1]
+def _cache_of(net: OrderNet, rows: jax.Array, *, slots: int) -> KVCache:
+    """The cache of rows `[length, columns]`, with empty slots behind them. They are made in each
+    turn: added to the caches of all, they would cost a copy of them."""
+    return net.prefill(rows)[1].widened(slots)
 
 
 def _hidden_at(net: OrderNet, rows: jax.Array, position: jax.Array) -> jax.Array:
@@ -191,7 +191,8 @@ def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.A
 
     On a CPU the attention scores of more do not fit its caches: 64 contexts of the built-in model
     are anchored twice as fast in turns, with a seventh of the memory. Elsewhere a turn is as large
-    as it can be while its activations stay small beside the keys and values it makes.
+    as it can be while its activations stay small beside the keys and values it makes: the largest
+    divisor of the number of contexts.
     """
     graphdef, params = nnx.split(net)
 
@@ -203,7 +204,7 @@ def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.A
         together = jax.vmap(alone, in_axes=axes)
 
         def in_turns(most: int, params: nnx.State, *contexts: jax.Array) -> Any:
-            width = math.gcd(num, most)
+            width = max(x for x in range(1, most + 1) if num % x == 0)
             cut = lambda x: x.reshape(-1, width, *x.shape[1:])
             join = lambda x: x.reshape(num, *x.shape[2:])
             turns = tuple(cut(x) for x in contexts)

@@ -18,7 +18,7 @@ from jaxmars.convert import hub, keymap, store
 from jaxmars.errors import InputError
 from jaxmars.models.decoder import OrderNet, row_widths
 from jaxmars.models.heads import HEADS
-from jaxmars.tokens.bins import Converters, load_converters, save_converters
+from jaxmars.tokens.bins import Converters, TokenTables, load_converters, save_converters
 from jaxmars.tokens.order import (
     ELAPSED,
     NUM_FEATURES,
@@ -90,7 +90,8 @@ class OrderModel:
                 stacklevel=2,
             )
         converters = load_converters(folder)
-        _check_converters(folder, config, converters)
+        if converters is not None:
+            _check_converters(str(folder), config, converters)
         return cls(config, graphdef, params, converters, manifest)
 
     def save(
@@ -148,6 +149,19 @@ class OrderModel:
         parameter: `num_max_orders`, `fitting_cancels`, `dropout`, `rounded_rope`."""
         config = dataclasses.replace(self.config, **settings)
         return dataclasses.replace(self, config=config, graphdef=shape_of(config)[0])
+
+    def tables(self) -> TokenTables:
+        """The device tables of its bins.
+
+        Raises:
+          InputError: no converters, or with other numbers of bins than the model has slots.
+        """
+        if self.converters is None:
+            raise InputError(
+                "the model folder holds no converters, expected converters.json beside it"
+            )
+        _check_converters("the model", self.config, self.converters)
+        return self.converters.tables()
 
     def net(self) -> OrderNet:
         """The network with its parameters. Inside compiled code merge traced params instead."""
@@ -230,12 +244,8 @@ def _check_head(config: OrderModelConfig) -> None:
         )
 
 
-def _check_converters(
-    folder: pathlib.Path, config: OrderModelConfig, converters: Converters | None
-) -> None:
+def _check_converters(where: str, config: OrderModelConfig, converters: Converters) -> None:
     """Every converter a draw is decoded with must have as many bins as the model has slots."""
-    if converters is None:
-        return
     _, prices, volumes, intervals = config.slot_shape
     for name, slots in (
         ("price_level", prices),
@@ -244,4 +254,4 @@ def _check_converters(
     ):
         bins = getattr(converters, name).num_bins
         if bins != slots:
-            raise InputError(f"{folder}: converter {name} has {bins} bins, expected {slots}")
+            raise InputError(f"{where}: converter {name} has {bins} bins, expected {slots}")

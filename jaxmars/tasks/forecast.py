@@ -1,5 +1,6 @@
 """A Monte Carlo forecast: many futures of one start, and their distribution."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -161,6 +162,7 @@ def forecast(
             f"{trajectories} futures of {minutes} minutes at temperature {temperature} were asked "
             "for, expected positive numbers"
         )
+    cfg = dataclasses.replace(cfg, segment=policy.segment)
     agent, params = crowd(model, policy, cfg.market, temperature)
     one = lane_start(start, model, policy, cfg.market, minutes)
     starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
@@ -218,12 +220,13 @@ def lane_start(
 def crowd(
     model: OrderModel, policy: ContextPolicy, market: MarketConfig, temperature: float
 ) -> tuple[Any, BackgroundParams]:
-    """The order model as an agent, and its parameters."""
-    if model.converters is None:
-        raise InputError("the model folder holds no converters, expected converters.json beside it")
+    """The order model as an agent, and its parameters.
+
+    Raises:
+      InputError: the model has no bins, or bins of another number than its slots.
+    """
     agent = background_agent(model.graphdef, model.config, market, policy)
-    tables = model.converters.tables()
-    return agent, BackgroundParams(model.params, tables, jnp.float32(temperature))
+    return agent, BackgroundParams(model.params, model.tables(), jnp.float32(temperature))
 
 
 def needed_orders(model: OrderModel, policy: ContextPolicy) -> int:
@@ -239,8 +242,7 @@ def start_history(
     Raises:
       InputError: fewer rows than `needed` less one.
     """
-    assert model.converters is not None
-    tables, window = model.converters.tables(), model.config.num_max_orders
+    tables, window = model.tables(), model.config.num_max_orders
     length, orders = FIRST_READ * window, len(start.flow.event.kind)
     while True:
         first = max(orders - length, 0)

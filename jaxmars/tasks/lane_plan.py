@@ -15,6 +15,7 @@ from jaxmars.types import Params
 
 USABLE = 0.8  # of a device's memory; the rest is for what a compiled program needs in passing
 OPENING_LANES = 64  # per device of a CPU: 1.4 times as fast as 16
+TURN = 64  # lanes; contexts of more are encoded in turns that divide their number
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 
@@ -72,8 +73,9 @@ def plan_lanes(
 
 
 def most_lanes(memory: LaneMemory, device_bytes: int) -> int:
-    """Lanes that fit."""
-    return max(int(USABLE * device_bytes) - memory.fixed, 0) // memory.lane
+    """Lanes that fit, whole turns of them where they are many."""
+    lanes = max(int(USABLE * device_bytes) - memory.fixed, 0) // memory.lane
+    return lanes - lanes % TURN if lanes > TURN else lanes
 
 
 def default_lanes(trajectories: int) -> int:

@@ -23,6 +23,7 @@ from jaxmars.book import Book
 from jaxmars.clock_text import clock_text
 from jaxmars.config import DAY_SECONDS, Calendar, MarketConfig, SimConfig
 from jaxmars.errors import InputError
+from jaxmars.tasks.lane_plan import default_lanes
 from jaxmars.tasks.scenario_agents import BUILDERS, CROWDS, FOR_MANY, Built, World
 from jaxmars.tasks.scenario_book import NOBODY, read_source
 from jaxmars.tasks.scenario_market import MOST_RECORDS, read_market
@@ -280,7 +281,7 @@ def _read_sim(run: Table, market: MarketConfig, trajectories: int, built: list[B
     cfg = SimConfig(
         market=market,
         segment=segment,
-        lanes=run.whole("lanes", 1, MOST_LANES, min(usual.lanes, each)),
+        lanes=run.whole("lanes", 1, MOST_LANES, min(default_lanes(trajectories), each)),
         max_events=-(-budget // segment) * segment,
     )
     run.finish()

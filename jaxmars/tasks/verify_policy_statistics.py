@@ -89,9 +89,8 @@ def start_states(
     Raises:
       InputError: a start with fewer orders before it than the model's window.
     """
-    assert model.converters is not None
     window = model.config.num_max_orders
-    build = functools.partial(history_of, model.converters.tables(), market, window)
+    build = functools.partial(history_of, model.tables(), market, window)
     stack = lambda *x: jnp.stack([jnp.asarray(part) for part in x])
     parts = [(*start.flow, start.open_time, start.open_price, start.memory) for start in starts]
     histories = jax.jit(jax.vmap(build))(*jax.tree.map(stack, *parts))

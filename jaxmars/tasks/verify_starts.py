@@ -184,8 +184,7 @@ def model_start(
 
 def start_histories(warm: Warm, model: OrderModel, market: MarketConfig) -> History:
     """What the model knows at each moment, `[starts]`."""
-    assert model.converters is not None
-    tables, window = model.converters.tables(), model.config.num_max_orders
+    tables, window = model.tables(), model.config.num_max_orders
     build = functools.partial(history_of, tables, market, window)
     return jax.jit(jax.vmap(build))(*warm.flow, warm.open_time, warm.open_price, warm.memory)
 

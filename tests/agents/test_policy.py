@@ -15,6 +15,7 @@ from jaxmars.agents.policy import (
     POLICIES,
     SHARED_BY,
     SHARED_SEGMENTS,
+    Cache,
     ContextPolicy,
     anchored,
     choose,
@@ -61,6 +62,18 @@ def test_a_context_does_not_depend_on_the_batch_it_is_in(policy: ContextPolicy) 
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=TOLERANCE), mine, expected
             )
+
+
+def test_anchoring_many_contexts_takes_no_second_copy_of_their_caches() -> None:
+    """The memory planner counts one; of the rest a turn of a few contexts must do."""
+    policy, params, batch = anchored(MODEL, 4), loud_model(MODEL).params, 512
+
+    def anchor(window: Window) -> Cache:
+        return policy.anchor(nnx.merge(loud_model(MODEL).graphdef, params), (), window)[1]
+
+    compiled = jax.jit(jax.vmap(anchor)).lower(windows(batch)).compile()
+    memory = compiled.memory_analysis()
+    assert memory.temp_size_in_bytes < memory.output_size_in_bytes / 4
 
 
 def test_models_can_differ_within_a_batch() -> None:

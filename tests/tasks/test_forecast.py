@@ -176,7 +176,9 @@ def test_lanes_that_do_not_fit_take_turns(
     assert plan.cfg.lanes == plan.asked.lanes == LANES
     there = int((plan.own.fixed + LANES * plan.own.lane) / USABLE) + 1
     monkeypatch.setattr(devices, "memory_bytes", lambda: there)
-    found = run(cfg=dataclasses.replace(cfg, lanes=1_000_000), tell=plans.append)
+    other = dataclasses.replace(cfg, lanes=1_000_000, segment=cfg.segment + 7)
+    found = run(cfg=other, tell=plans.append)
+    assert plans[-1].cfg.segment == cfg.segment, "that of the policy"
     assert plans[-1].cfg.lanes == LANES
     assert "not enough for 1000000 lanes: they take turns" in str(plans[-1])
     np.testing.assert_array_equal(found.paths, nine.paths)
@@ -188,6 +190,12 @@ def test_lanes_that_do_not_fit_take_turns(
 def test_a_model_without_bins_is_refused(run: Run, model: OrderModel) -> None:
     with pytest.raises(InputError, match="no converters"):
         run(model=dataclasses.replace(model, converters=None))
+
+
+def test_a_model_with_other_bins_than_slots_is_refused(run: Run, model: OrderModel) -> None:
+    other = OrderModel.init(model.config.with_released_bins(), jax.random.key(0))
+    with pytest.raises(InputError, match="price_level has 64 bins, expected 32"):
+        run(model=dataclasses.replace(other, converters=model.converters))
 
 
 def test_a_start_without_any_price_is_refused(run: Run, builtin_start: StartPoint) -> None:
