@@ -41,6 +41,7 @@ from jaxmars.sim.lane_programs import SPLIT, WHOLE, World
 from jaxmars.sim.lanes import compile_program
 from jaxmars.sim.reference_market import CLOSE_SEC, reference_market
 from jaxmars.tasks.forecast import crowd, start_history
+from jaxmars.tokens.coarser import coarser
 from jaxmars.train.settings import SIZES
 
 JOINT_VOCAB = 49_152
@@ -65,11 +66,14 @@ class Setting(NamedTuple):
 
 
 def make_model(args: argparse.Namespace) -> OrderModel:
-    """The built-in weights, or random ones of a named size with the built-in bins."""
+    """The built-in weights, or random ones of a named size with the built-in bins, merged to as
+    many as it has slots."""
     model = OrderModel.from_pretrained(default_weights())
     if args.size != "default":
+        assert model.converters is not None
         random = OrderModel.init(SIZES[args.size], jax.random.key(0))
-        model = dataclasses.replace(random, converters=model.converters)
+        bins = coarser(model.converters, random.config)
+        model = dataclasses.replace(random, converters=bins)
     return with_precision(model, PRECISIONS[args.precision])
 
 

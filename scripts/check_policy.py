@@ -11,8 +11,9 @@ stopped goes on.
     python scripts/check_policy.py weights/default --out out/check_policy
     python scripts/check_policy.py weights/default --random xl --sessions 4 --positions 1
 
-`--random SIZE` puts a model with random weights, the bins of the given folder and no trajectories
-in the place of the given one. Writes policy.md, policy.json, policy.png and the tables as CSV.
+`--random SIZE` puts a model with random weights, the bins of the given folder, merged where it has
+fewer slots, and no trajectories in the place of the given one. Writes policy.md, policy.json,
+policy.png and the tables as CSV.
 """
 
 import argparse
@@ -66,6 +67,7 @@ from jaxmars.tasks.verify_policy_statistics import (
     policy_variant,
     start_states,
 )
+from jaxmars.tokens.coarser import coarser
 from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
@@ -125,13 +127,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(args: argparse.Namespace) -> Report:
     """Distances per order, and trajectories where they are asked for."""
-    given = OrderModel.from_pretrained(args.model)
-    if given.converters is None:
+    model = OrderModel.from_pretrained(args.model)
+    bins = model.converters
+    if bins is None:
         raise InputError(f"{args.model} holds no converters, expected converters.json")
-    model = given if args.random is None else random_model(args, given)
+    if args.random is not None:
+        bins = coarser(bins, SIZES[args.random])
+        model = random_model(args)
     window = model.config.num_max_orders
     plan = ReferencePlan(args.sessions, ROUNDS, plain_session)
-    flows = reference_flows(SESSION_SEED, args.seed, reference_market(), given.converters, plan)
+    flows = reference_flows(SESSION_SEED, args.seed, reference_market(), bins, plan)
     contexts = contexts_of([flow.rows for flow in flows], window, args.positions)
     readers = last_orders_readers(model, grid_lengths(window))
     controls = {
@@ -182,19 +187,12 @@ def in_fewer_bits(model: OrderModel) -> dict[str, OrderModel]:
     return {**precise, "frequencies rounded to float16": rounded}
 
 
-def random_model(args: argparse.Namespace, given: OrderModel) -> OrderModel:
-    """A model of the size asked for, as training would begin with times the gain, and the bins of
-    the given one."""
-    config = SIZES[args.random]
-    if config.slot_shape != given.config.slot_shape:
-        raise InputError(
-            f"{args.model} has bins for slots {given.config.slot_shape}, expected "
-            f"{config.slot_shape} for size {args.random}"
-        )
-    model = OrderModel.init(config, jax.random.key(args.seed))
+def random_model(args: argparse.Namespace) -> OrderModel:
+    """A model of the size asked for, as training would begin with times the gain."""
+    model = OrderModel.init(SIZES[args.random], jax.random.key(args.seed))
     louder = lambda path, x: args.gain * x if MATRIX in jax.tree_util.keystr(path) else x
     params = jax.tree_util.tree_map_with_path(louder, model.params)
-    return dataclasses.replace(model, params=params, converters=given.converters)
+    return dataclasses.replace(model, params=params)
 
 
 class Way(NamedTuple):
