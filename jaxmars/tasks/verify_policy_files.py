@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +12,6 @@ import pandas as pd
 
 from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_atomically, write_together
-from jaxmars.tasks.verify_files import plain
 from jaxmars.tasks.verify_policy import ATTRIBUTES
 from jaxmars.tasks.verify_policy_statistics import (
     LEVEL,
@@ -30,6 +30,7 @@ CONTROLS, PRECISIONS = "policy_controls.csv", "policy_precisions.csv"
 FILES = (TABLE, NUMBERS, FIGURE, LENGTHS, ANCHORED, CONTROLS, PRECISIONS, TESTS)
 SAMPLES = "samples"  # folder of unfinished and finished samples
 DIGEST = 12  # hex digits of an identity in a file name
+DIGITS = 6  # of numbers; distances lie powers of ten apart, so decimals would not do
 
 PANEL_INCHES = (6.6, 4.8)
 DOTS_PER_INCH = 140
@@ -167,13 +168,13 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
         "title": report.title,
         "notes": report.notes,
         "window": report.window,
-        "lengths": report.lengths,
-        "anchored": report.anchored,
-        "controls": report.controls,
-        "precisions": report.precisions,
-        "tests": report.tests,
+        "lengths": _rows(report.lengths),
+        "anchored": _rows(report.anchored),
+        "controls": _rows(report.controls),
+        "precisions": _rows(report.precisions),
+        "tests": None if report.tests is None else _rows(report.tests),
     }
-    text, facts = markdown(report), to_json(plain(numbers) | made_by)
+    text, facts = markdown(report), to_json(numbers | made_by)
     table = lambda frame: lambda path: frame.to_csv(path, index=False)
     writers: dict[str, Callable[[pathlib.Path], object]] = {
         FIGURE: lambda path: draw(path, report),
@@ -187,6 +188,15 @@ def write_policy(out: pathlib.Path, report: Report, made_by: dict[str, Any]) -> 
     if report.tests is not None:
         writers[TESTS] = table(report.tests)
     write_together(out, writers)
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them, None for what is not finite."""
+    short = lambda x: float(f"{x:.{DIGITS}g}") if math.isfinite(x) else None
+    return [
+        {str(name): short(x) if isinstance(x, float) else x for name, x in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def draw(path: pathlib.Path, report: Report) -> None:

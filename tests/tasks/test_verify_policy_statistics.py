@@ -264,7 +264,8 @@ def test_the_report_is_written_whole(tmp_path: pathlib.Path, rng: np.random.Gene
     lengths = distance_table(every, flow, "orders")
     controls = distance_table({"hot": one}, flow, "control")
     policies = anchored_table(every, flow, 32)
-    narrow = distance_table({"int8": one}, flow, "precision")
+    tiny = Distances(*(x / 2**30 for x in one))
+    narrow = distance_table({"int8": tiny}, flow, "precision")
     report = Report("title", ["note"], 32, lengths, policies, controls, narrow, tests)
     write_policy(tmp_path, report, {"seed": 0})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
@@ -273,6 +274,9 @@ def test_the_report_is_written_whole(tmp_path: pathlib.Path, rng: np.random.Gene
     assert {f"kl_{name}" for name in ATTRIBUTES} <= facts["anchored"][0].keys()
     assert [row["orders"] for row in facts["lengths"]] == list(range(32, 0, -1))
     assert facts["anchored"][0]["tokens_per_order"] == 1 + 30 / 2
+    own = facts["precisions"][0]
+    np.testing.assert_allclose(own["kl"], narrow["kl"][0], rtol=1e-5)
+    assert facts["lengths"][0]["kl"] == 0 and own["precision"] == "int8"
     text = (tmp_path / "policy.md").read_text()
     assert "| anchored(4) | orders |" in text and "yes |" in text
     table = pd.read_csv(tmp_path / "policy_anchored.csv")
