@@ -25,7 +25,8 @@ class Ask(enum.IntEnum):
     CANCEL_ELSEWHERE = 18  # orders at any other price than `price`
     CANCEL_OLDEST = 19  # orders at any price
     MODIFY = 20  # order `order_id` to `price` and `size`: fewer shares at the same price keep its
-    # place in the queue, anything else cancels it and sends a new one under the same id
+    # place in the queue, anything else cancels it and sends a new limit order under the same id; if
+    # that one would be rejected, the old one rests on. For agents with `Agent.modifies`
     CANCEL_FITTING = 21  # orders at the nearest own price where one of `size` shares or more rests;
     # where none does, at the nearest own price, as `Kind.CANCEL`
 
@@ -118,6 +119,8 @@ class Agent(NamedTuple):
     in common."""
     recall: Callable[[AgentState], Any] = nothing
     """(state) -> memory, for `share`, of trajectories that go on from this state."""
+    modifies: bool = False
+    """Whether it may ask for `Ask.MODIFY`; without, the exchange answers `BAD_KIND`."""
     opening: "Agent | None" = None
     """The agent for the first segment of trajectories that begin alike, with params from `share`;
     None if it would be no different."""

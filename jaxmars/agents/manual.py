@@ -56,4 +56,4 @@ def manual_agent() -> Agent:
         del params, key, view, event, is_done
         return decide(state, clock.never())
 
-    return Agent(init, act, update, keep, as_they_are, keeps_to_clock=True)
+    return Agent(init, act, update, keep, as_they_are, keeps_to_clock=True, modifies=True)

@@ -77,7 +77,7 @@ def scripted_agent(num: int) -> Agent:
         wake = _time_of(params, row)
         return ScriptState(row, wake), requests
 
-    return Agent(init, act, sleep_on, keep, _on_device, keeps_to_clock=True)
+    return Agent(init, act, sleep_on, keep, _on_device, keeps_to_clock=True, modifies=True)
 
 
 def most_at_once(schedule: Schedule) -> int:

@@ -13,6 +13,7 @@ An order that arrives outside every phase of the calendar is reported (`OUT_OF_S
 ignored. Wake-ups are put off over breaks (`calendar.skip_breaks`).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -89,10 +90,14 @@ def step(
     turn = _next_turn(market, cfg)
     market, requests = _act(market, params, act_keys, turn, agents, cfg)
     market, requests, sent, lost = _dispatch(market, requests, turn, cfg)
-    order, pending, missed = lines.next_order(
-        market.book, requests, turn.actor, market.order_id, choice_key
+    modifies = any(agent.modifies for agent in agents)
+    order, pending, missed, replaces = lines.next_order(
+        market.book, requests, turn.actor, market.order_id, choice_key, modifies
     )
-    market, fills = _execute(market, order, turn, cfg)
+    refusal = jnp.int32(Status.OK)
+    if modifies:
+        order, pending, refusal = _try_change(market, order, pending, replaces, turn, cfg)
+    market, fills = _execute(market, order, refusal, turn, cfg)
     event = _event(market, order, fills, turn, missed | lost | _stopped(fills, cfg))
     market = market._replace(
         time=turn.now,
@@ -198,26 +203,78 @@ def _dispatch(
     return market._replace(flight=flight), requests, sends & ~full, lost
 
 
+def _try_change(
+    market: MarketState,
+    order: Order,
+    pending: Request,
+    replaces: jax.Array,
+    turn: _Turn,
+    cfg: MarketConfig,
+) -> tuple[Order, Request, jax.Array]:
+    """Sees beforehand whether the new order of a modification would be rejected.
+
+    Args:
+      market: before the order.
+      order: the next one; where `replaces`, the cancel of the old order.
+      pending: the line behind it; where `replaces`, the new order comes first.
+      replaces: `[]` bool.
+      turn: what happens.
+      cfg: the instrument.
+
+    Returns:
+      The order and the line, and 0. If it would be: the new order, the line without it, and the
+      status bits with which it is refused; the old order is not cancelled.
+    """
+    new = lines.as_order(lines.first_of(pending), turn.actor)
+
+    def attempt(state: tuple) -> tuple:
+        book, accounts, cancel, new, band, collecting, _ = state
+        take = functools.partial(
+            execute,
+            rules=cfg.rules,
+            collecting=collecting if cfg.calendar.auction_ends else False,
+            max_trades=cfg.max_trades,
+        )
+        cleared, freed, _ = take(book, accounts, cancel, band)
+        fills = take(cleared, freed, new, band)[2]
+        refusal = jnp.where(rejected(fills), fills.status, jnp.int32(Status.OK))
+        return (*state[:-1], refusal)
+
+    collecting = jnp.asarray(_collecting(turn, cfg))
+    state = (market.book, market.accounts, order, new, market.band, collecting)
+    refusal = rarely(replaces, attempt, (*state, jnp.int32(Status.OK)))[-1]
+    refused = refusal != Status.OK
+    order = jax.tree.map(lambda old, new: jnp.where(refused, new, old), order, new)
+    return order, lines.without_first(pending, refused), refusal
+
+
+def _collecting(turn: _Turn, cfg: MarketConfig) -> jax.Array | bool:
+    """Whether orders are collected for a call auction, `[]` bool; False compiles to nothing."""
+    days = cfg.calendar
+    return calendar.in_auction(days, turn.now) if days.auction_ends else False
+
+
 def _execute(
-    market: MarketState, order: Order, turn: _Turn, cfg: MarketConfig
+    market: MarketState, order: Order, refusal: jax.Array, turn: _Turn, cfg: MarketConfig
 ) -> tuple[MarketState, Fills]:
-    """The exchange: takes the order, or uncrosses the book."""
+    """The exchange: takes the order, unless it is refused already, or uncrosses the book."""
     days = cfg.calendar
     closed = jnp.zeros((), bool)
     if not days.is_always_open:
         closed = (order.kind != Kind.NONE) & ~calendar.is_open(days, turn.now)
+    refusal = refusal | jnp.where(closed, jnp.int32(Status.OUT_OF_SESSION), 0)
+    refused = refusal != Status.OK
     book, accounts, fills = execute(
         market.book,
         market.accounts,
-        order._replace(kind=jnp.where(closed, Kind.NONE, order.kind)),
+        order._replace(kind=jnp.where(refused, Kind.NONE, order.kind)),
         market.band,
         rules=cfg.rules,
-        collecting=calendar.in_auction(days, turn.now) if days.auction_ends else False,
+        collecting=_collecting(turn, cfg),
         max_trades=cfg.max_trades,
     )
     fills = fills._replace(
-        price=jnp.where(closed, order.price, fills.price),
-        status=fills.status | jnp.where(closed, jnp.int32(Status.OUT_OF_SESSION), 0),
+        price=jnp.where(refused, order.price, fills.price), status=fills.status | refusal
     )
     auctions = market.auctions
     if days.auction_ends:

@@ -31,7 +31,9 @@ def _rarely(work: Callable[[State], State]) -> Callable[[jax.Array, State], Stat
 
     @one.def_vmap
     def many(size: int, batched: list[Any], condition: jax.Array, state: State) -> tuple:
-        widen = lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (size, *x.shape))
+        widen = lambda x, is_batched: (
+            x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
+        )
         condition = widen(condition, batched[0])
         state = jax.tree.map(widen, state, batched[1])
 

@@ -33,24 +33,62 @@ def length_of(wish: Request) -> int:
 
 
 def next_order(
-    book: Book, requests: Request, agent_id: jax.Array, order_id: jax.Array, key: jax.Array
-) -> tuple[Order, Request, jax.Array]:
+    book: Book,
+    requests: Request,
+    agent_id: jax.Array,
+    order_id: jax.Array,
+    key: jax.Array,
+    modifies: bool,
+) -> tuple[Order, Request, jax.Array, jax.Array]:
     """The next order of a line of requests: the first that asks for something makes one.
 
+    Args:
+      book: the book.
+      requests: `[k]` leaves.
+      agent_id: as in `resolve`.
+      order_id: as in `resolve`.
+      key: as in `resolve`.
+      modifies: as in `resolve`.
+
     Returns:
-      The order (kind NONE without one), the line that is left, status bits.
+      The order (kind NONE without one), the line that is left, status bits, and whether the order
+      makes way for the first order of that line (`resolve`).
     """
-    first = jnp.argmax(requests.kind != Kind.NONE)
-    request = jax.tree.map(lambda x: x[first], requests)
-    order, rest, status = resolve(book, request, agent_id, order_id, key)
-    here = jnp.arange(requests.kind.shape[0]) == first
-    left = jax.tree.map(lambda line, x: jnp.where(here, x, line), requests, rest)
-    return order, left, status
+    request = first_of(requests)
+    order, rest, status, replaces = resolve(book, request, agent_id, order_id, key, modifies)
+    left = jax.tree.map(lambda line, x: jnp.where(_is_first(requests), x, line), requests, rest)
+    return order, left, status, replaces
+
+
+def first_of(requests: Request) -> Request:
+    """The first of a line of requests that asks for something; the first of all if none does."""
+    return jax.tree.map(lambda x: x[jnp.argmax(requests.kind != Kind.NONE)], requests)
+
+
+def without_first(requests: Request, drop: jax.Array) -> Request:
+    """A line of requests without `first_of` it, where `drop` `[]` bool."""
+    gone = drop & _is_first(requests)
+    return requests._replace(kind=jnp.where(gone, Kind.NONE, requests.kind))
+
+
+def as_order(request: Request, agent_id: jax.Array) -> Order:
+    """A request for a new order with an id of its own, as that order."""
+    return Order(*request[:4], request.order_id, agent_id)
+
+
+def _is_first(requests: Request) -> jax.Array:
+    """Which place of a line `first_of` it has, `[k]` bool."""
+    return jnp.arange(requests.kind.shape[0]) == jnp.argmax(requests.kind != Kind.NONE)
 
 
 def resolve(
-    book: Book, request: Request, agent_id: jax.Array, order_id: jax.Array, key: jax.Array
-) -> tuple[Order, Request, jax.Array]:
+    book: Book,
+    request: Request,
+    agent_id: jax.Array,
+    order_id: jax.Array,
+    key: jax.Array,
+    modifies: bool = True,
+) -> tuple[Order, Request, jax.Array, jax.Array]:
     """Turns a request into one order and the rest of the request.
 
     `Kind.CANCEL` takes the agent's resting price nearest to the one asked for (a tie of one price
@@ -69,19 +107,24 @@ def resolve(
       agent_id: `[]` int32, who asks.
       order_id: `[]` int32, id of a new order without an id of its own.
       key: of the coin.
+      modifies: whether `Ask.MODIFY` is known; else it is sent to the book, which knows no such
+        kind (`BAD_KIND`).
 
     Returns:
-      The order, the rest of the request (kind NONE if it is complete), status bits.
+      The order, the rest of the request (kind NONE if it is complete), status bits, and whether
+      order and rest are the cancel and the new order of one modification, `[]` bool.
     """
     cancel = request.kind == Kind.CANCEL
-    by_id = (request.kind == Ask.CANCEL_ORDER) | (request.kind == Ask.MODIFY)
+    changes = (request.kind == Ask.MODIFY) & modifies
+    by_id = (request.kind == Ask.CANCEL_ORDER) | changes
     fitting = request.kind == Ask.CANCEL_FITTING
-    takes_out = cancel | (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= max(Ask))
+    takes_out = cancel | changes | fitting
+    takes_out |= (request.kind >= Ask.CANCEL_ORDER) & (request.kind <= Ask.CANCEL_OLDEST)
     # A branch where one trajectory runs alone; under vmap both sides are computed.
     target = lax.cond(takes_out, _find, _find_nothing, book, request, agent_id, key)
     size, price, side, level = target.size, target.price, target.side, target.level
     found = size > 0
-    modify = found & (request.kind == Ask.MODIFY)
+    modify = found & changes
     smaller = modify & (request.price == price) & (request.size > 0) & (request.size <= size)
     unchanged = smaller & (request.size == size)
     removed = jnp.where(modify, size - jnp.where(smaller, request.size, 0), request.size)
@@ -109,7 +152,7 @@ def resolve(
         order_id=request.order_id,
     )
     missed = jnp.where((cancel | fitting) & ~found, jnp.int32(Status.NOTHING_TO_CANCEL), 0)
-    return order, choose_request(more | replaces, rest, no_request()), missed
+    return order, choose_request(more | replaces, rest, no_request()), missed, replaces
 
 
 class _Target(NamedTuple):

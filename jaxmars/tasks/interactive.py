@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Ask, Request, make_request
+from jaxmars.agents.base import EVERYTHING, Agent, Ask, Request, make_request
 from jaxmars.agents.manual import ManualState, manual_agent
 from jaxmars.book import (
     Account,
@@ -33,13 +33,14 @@ from jaxmars.book import (
     wide_from_int,
     wide_to_int,
 )
-from jaxmars.clock_text import clock_text, parse_clock
+from jaxmars.clock_text import clock_text
 from jaxmars.config import MarketConfig, SimConfig
-from jaxmars.errors import InputError
+from jaxmars.errors import InputError, quote
 from jaxmars.sim.flight import Delay, no_delay
 from jaxmars.sim.lanes import Finished, Start, trajectory_keys
 from jaxmars.sim.run import run_futures, run_until
 from jaxmars.sim.state import MarketState, init_market
+from jaxmars.tasks import interactive_values as values
 from jaxmars.tasks.market_file import load_market, save_market
 from jaxmars.tasks.simulate_tables import Labels, event_frame, fill_frame
 from jaxmars.types import Event, Kind, Params, Side, Time, describe
@@ -48,9 +49,9 @@ FIRST_OWN_ID = 2_000_000_000  # your orders are numbered from here, apart from e
 YOU = "you"
 NEXT = -1  # queued before every wake-up of its moment
 FORK_DRAWS = 2**32 - 2  # folded into a key where steps fold in their number
-MAX_SHARES = 2**31 - 1
+SUBMITTED = (Kind.LIMIT, Kind.MARKET, Kind.IOC, Kind.FOK, Kind.POST_ONLY)
 MAX_FUTURES = 1_000_000
-GRID = 1e-6  # ticks a price may lie off the grid
+MAX_SEED = 2**32 - 1
 
 
 class Receipt(NamedTuple):
@@ -203,17 +204,12 @@ class Market:
 
     def advance(self, seconds: float) -> pd.DataFrame:
         """Lets time pass; returns the events of it."""
-        if not seconds > 0:
-            raise InputError(f"cannot advance by {seconds} seconds, expected more than 0")
-        until = clock.plus(self._state.end, clock.make_time(*_pair(seconds)))
+        until = clock.plus(self._state.end, clock.make_time(*values.span(seconds)))
         return self._table(self._run(until))
 
     def advance_to(self, time: str | float) -> pd.DataFrame:
         """Lets time pass until a moment, "HH:MM:SS" or seconds since midnight."""
-        try:
-            moment = parse_clock(time) if isinstance(time, str) else _pair(time)
-        except ValueError as error:
-            raise InputError(f"cannot advance: {error}") from error
+        moment = values.moment(time)
         now = (int(self._state.end.sec), int(self._state.end.nsec))
         if moment < now:
             raise InputError(
@@ -233,8 +229,12 @@ class Market:
         Raises:
           InputError: an order that is none.
         """
-        if kind not in (Kind.LIMIT, Kind.MARKET, Kind.IOC, Kind.FOK, Kind.POST_ONLY):
-            raise InputError(f"{kind!r} is no kind of order to submit, expected LIMIT to POST_ONLY")
+        if kind not in SUBMITTED:
+            raise InputError(
+                f"{quote(kind)} is no kind of order to submit, expected one of "
+                + ", ".join(f"Kind.{known.name}" for known in SUBMITTED)
+            )
+        kind = Kind(kind)
         if (price is None) != (kind == Kind.MARKET):
             raise InputError(
                 f"a {kind.name} order got the price {price}, expected "
@@ -242,20 +242,25 @@ class Market:
             )
         ticks = 0 if price is None else self._ticks(price)
         order_id = FIRST_OWN_ID + self._sent
-        return self._send(make_request(kind, side, ticks, _shares(size), order_id), order_id)
+        request = make_request(kind, values.a_side(side), ticks, values.shares(size), order_id)
+        return self._send(request, order_id)
 
     def cancel(self, order_id: int, size: int | None = None) -> Receipt:
         """Takes an order of yours out, or `size` shares of it."""
-        shares = MAX_SHARES if size is None else _shares(size)
+        shares = EVERYTHING if size is None else values.shares(size)
+        order_id = values.order_number(order_id)
         return self._send(make_request(Ask.CANCEL_ORDER, 0, 0, shares, order_id), order_id)
 
     def modify(self, order_id: int, price: float, size: int) -> Receipt:
-        """Changes an order of yours; fewer shares at the same price keep its place in the queue."""
-        request = make_request(Ask.MODIFY, 0, self._ticks(price), _shares(size), order_id)
+        """Changes an order of yours; fewer shares at the same price keep its place in the queue.
+        Anything else makes it a new limit order; if that one is rejected, the old one rests on."""
+        order_id, shares = values.order_number(order_id), values.shares(size)
+        request = make_request(Ask.MODIFY, 0, self._ticks(price), shares, order_id)
         return self._send(request, order_id)
 
     def fork(self, seed: int) -> "Market":
         """An independent copy whose future is drawn anew."""
+        seed = values.whole("seed", seed, 0, MAX_SEED)
         twin = self.copy()
         twin._key = jax.random.fold_in(jax.random.fold_in(self._key, FORK_DRAWS), seed)
         return twin
@@ -275,15 +280,12 @@ class Market:
         Returns:
           Trajectories with the events after now; `tasks.simulate_tables` makes tables of them.
         """
-        if not 0 < num <= MAX_FUTURES or not seconds > 0:
-            raise InputError(
-                f"cannot run {num} futures of {seconds} seconds, expected 1 to {MAX_FUTURES} of "
-                "more than 0"
-            )
+        num = values.whole("number of futures", num, 1, MAX_FUTURES)
+        seed = values.whole("seed", seed, 0, MAX_SEED)
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(self._key, FORK_DRAWS), i))(
             seed + jnp.arange(num, dtype=jnp.uint32)
         )
-        until = clock.plus(self._state.end, clock.make_time(*_pair(seconds)))
+        until = clock.plus(self._state.end, clock.make_time(*values.span(seconds)))
         states, events = run_futures(
             keys, self._state, self._params, until, agents=self._agents, cfg=self._cfg
         )
@@ -294,7 +296,11 @@ class Market:
         ]
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes the market to one file, atomically."""
+        """Writes the market to one file, atomically.
+
+        Raises:
+          InputError: a folder is in the way, or may not be written to.
+        """
         facts = {"sent": self._sent}
         save_market(pathlib.Path(path), (self._state, self._key), self._history(), facts)
 
@@ -350,12 +356,7 @@ class Market:
         return float(paid + received) / filled * self.config.tick_size
 
     def _ticks(self, price: float) -> int:
-        ticks = price / self.config.tick_size
-        if not np.isfinite(ticks) or abs(ticks - round(ticks)) > GRID or not 0 < ticks < 2**30:
-            raise InputError(
-                f"the price is {price}, expected a positive multiple of {self.config.tick_size}"
-            )
-        return round(ticks)
+        return values.ticks(price, self.config.tick_size)
 
     def _labels(self) -> Labels:
         names = (*(f"agent {i}" for i in range(self._you)), YOU)
@@ -369,14 +370,3 @@ def _finished(number: int, state: MarketState, events: Event) -> Finished:
     """A trajectory as the batch runner would return it."""
     kept = (state.book, state.accounts, state.record)
     return Finished(number, events, int(state.status), int(state.step), *kept)
-
-
-def _pair(seconds: float) -> tuple[int, int]:
-    """(seconds, nanoseconds)."""
-    return divmod(round(seconds * clock.NANOS), clock.NANOS)
-
-
-def _shares(size: int) -> int:
-    if not isinstance(size, int | np.integer) or not 0 < size <= MAX_SHARES:
-        raise InputError(f"the size is {size!r}, expected a whole number of shares above 0")
-    return int(size)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxmars import __version__
 from jaxmars.book import MATCHING_VERSION
 from jaxmars.errors import InputError
-from jaxmars.files import write_atomically
+from jaxmars.files import check_out, write_atomically
 
 FACTS = "facts"
 PAST = "past"  # its arrays may have any length
@@ -22,7 +22,12 @@ Tree = Any
 
 
 def save_market(path: pathlib.Path, kept: Tree, past: Tree, facts: dict[str, int]) -> None:
-    """Writes arrays of the present, arrays of the past and a few numbers."""
+    """Writes arrays of the present, arrays of the past and a few numbers.
+
+    Raises:
+      InputError: a folder is in the way, or may not be written to.
+    """
+    check_out(path.parent, [path.name])
     about = {"made_by": f"jaxmars {__version__}", "matching_version": MATCHING_VERSION, **facts}
     arrays = _named({"now": kept, PAST: past})
     write_atomically(path, lambda part: _write(part, {FACTS: json.dumps(about), **arrays}))
@@ -41,7 +46,7 @@ def load_market(path: pathlib.Path, kept: Tree, past: Tree) -> tuple[Tree, Tree,
             arrays = {name: file[name] for name in file.files}
         facts = json.loads(str(arrays.pop(FACTS)))
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a whole saved market: {error}") from error
+        raise InputError(f"{path} is not a whole file that Market.save has written") from error
     if facts["matching_version"] != MATCHING_VERSION:
         raise InputError(
             f"{path} was saved under matching version {facts['matching_version']}, expected "

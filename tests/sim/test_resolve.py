@@ -93,7 +93,7 @@ def run(
 
     def turn(carry: tuple, key: jax.Array) -> tuple:
         book, request = carry
-        order, rest, status = resolve(book, request, agent, jnp.int32(NEXT_ID), key)
+        order, rest, status, _ = resolve(book, request, agent, jnp.int32(NEXT_ID), key)
         book, fills = apply_order(book, order)
         shown = order._replace(price=fills.price)  # a cancel's price is that of its order
         return (book, rest), (shown, rest.size, status, fills.status)
@@ -177,3 +177,16 @@ def test_without_own_orders_a_cancel_is_no_order(outcomes: list[tuple], cases: l
     for sent, _, status, _ in alone:
         assert {order[0] for order in sent} == {Kind.NONE}
         assert status[0] == Status.NOTHING_TO_CANCEL
+
+
+@pytest.mark.parametrize("modifies", [True, False])
+def test_a_change_by_an_agent_that_makes_none_is_a_bad_kind(modifies: bool) -> None:
+    book = book_from_orders(SLOTS, *jnp.asarray([[Side.BUY, 97, 100, 1, 0]], jnp.int32).T)
+    request = make_request(Ask.MODIFY, 0, 98, 100, 1)
+    agent, key = jnp.int32(0), jax.random.key(0)
+    order, rest, _, replaces = resolve(book, request, agent, jnp.int32(9), key, modifies)
+    after, fills = apply_order(book, order)
+    assert bool(replaces) == modifies
+    assert int(fills.status) == (Status.OK if modifies else Status.BAD_KIND)
+    assert int(rest.kind) == (Kind.LIMIT if modifies else Kind.NONE)
+    assert int(after.total[0]) == (0 if modifies else 100)

@@ -1,5 +1,6 @@
 """The market in your hands: what you send, what comes back, forks, and files."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from jaxmars import clock
 from jaxmars.agents import NoiseParams, noise_agent
 from jaxmars.book import init_book
-from jaxmars.config import Calendar, MarketConfig, SimConfig
+from jaxmars.config import Calendar, MarketConfig, RulesConfig, SelfTrade, SimConfig
 from jaxmars.errors import InputError
 from jaxmars.sim import Start
 from jaxmars.sim.flight import Delay, make_delay
@@ -30,10 +31,11 @@ START = Start(init_book(64), clock.make_time(OPEN), clock.make_time(CLOSE), jnp.
 MONEY = 1e5
 
 
-def market(seed: int = 1, latency: Delay | None = None) -> Market:
+def market(seed: int = 1, latency: Delay | None = None, cfg: SimConfig = CFG) -> Market:
     """Ten minutes into a day of noise."""
+    start = START._replace(reference=jnp.int32(1000))
     made = Market(
-        START, CROWD, (NoiseParams(1000, 1.0),), CFG, seed=seed, cash=MONEY, latency=latency
+        start, CROWD, (NoiseParams(1000, 1.0),), cfg, seed=seed, cash=MONEY, latency=latency
     )
     made.advance_to("09:40:00")
     return made
@@ -110,6 +112,50 @@ def test_fewer_shares_keep_their_place_and_more_lose_it(mine: Market) -> None:
     assert mine.orders()["price"].tolist() == [5.01, 5.0]
 
 
+STRICT = RulesConfig(price_limit=0.1, size_step=100, self_trade=SelfTrade.REJECT)
+
+
+@pytest.fixture(scope="module")
+def strict() -> Market:
+    strict = dataclasses.replace(CFG.market, rules=STRICT)
+    return market(cfg=dataclasses.replace(CFG, market=strict))
+
+
+@pytest.mark.parametrize(
+    ("price", "size", "trouble"),
+    [
+        (5.00, 300, Status.PRICE_LIMIT),
+        (9.41, 350, Status.OFF_LOT),
+        (10.60, 10**6, Status.SELF_TRADE | Status.STOPPED),
+    ],
+)
+def test_a_change_that_is_rejected_leaves_the_order_alone(
+    strict: Market, price: float, size: int, trouble: int
+) -> None:
+    """Nor is a cancel on record, and the place in the queue is kept."""
+    mine = strict.copy()
+    first, second = (mine.submit(Kind.LIMIT, Side.BUY, 300, 9.40).order_id for _ in range(2))
+    sold = mine.submit(Kind.LIMIT, Side.SELL, 10_000, 10.60).order_id
+    state, before = mine.orders(), len(mine.events())
+    receipt = mine.modify(first, price, size)
+    assert receipt.trouble == tuple(describe(trouble)) and receipt.filled == 0
+    assert mine.orders().equals(state) and mine.orders()["order_id"].tolist() == [
+        first,
+        second,
+        sold,
+    ]
+    row: Any = mine.events().iloc[before]
+    assert len(mine.events()) == before + 1
+    assert (row["kind"], row["price"], row["size"], row["order_id"]) == (
+        "LIMIT",
+        price,
+        size,
+        first,
+    )
+    assert mine.modify(first, 9.41, 400).trouble == ()
+    assert mine.orders()["price"].tolist() == [9.41, 9.40, 10.60]
+
+
 def test_a_maker_is_in_the_ledger_too(mine: Market) -> None:
     book: Any = mine.book()
     bid = float(book["bid"][0])
@@ -158,7 +204,7 @@ def test_files_that_are_no_saved_market(mine: Market, tmp_path: pathlib.Path) ->
         mine.restore(path)
     mine.save(path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="not a whole saved market"):
+    with pytest.raises(InputError, match=r"not a whole file that Market\.save has written"):
         mine.restore(path)
     two = Market(
         START._replace(memories=(None, None)), CROWD * 2, (NoiseParams(1000, 1.0),) * 2, CFG
@@ -183,16 +229,37 @@ def test_latency_delays_what_you_send() -> None:
     ("act", "said"),
     [
         (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, 9.995), "multiple of 0.01"),
-        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 0, 9.99), "whole number of shares above 0"),
-        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 1.5, 9.99), "whole number of shares above 0"),
+        (
+            lambda m: m.submit(Kind.LIMIT, Side.BUY, 0, 9.99),
+            "size is 0, expected a whole number of shares",
+        ),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 1.5, 9.99), "size is 1.5, expected a whole"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, True, 9.99), "size is true, expected a whole"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 2**31, 9.99), "from 1 to 2,147,483,647"),
+        (lambda m: m.submit(Kind.LIMIT, "BUY", 100, 9.99), "side is 'BUY', expected Side.BUY or"),
+        (lambda m: m.submit(Kind.LIMIT, 7, 100, 9.99), "side is 7, expected Side.BUY or"),
+        (lambda m: m.submit("LIMIT", Side.BUY, 100, 9.99), "'LIMIT' is no kind of order"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, "9.9"), "price is '9.9', expected a pos"),
+        (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, 1e300), "expected a positive multiple"),
+        (lambda m: m.cancel("x"), "order id is 'x', expected a whole number"),
+        (lambda m: m.cancel(2**40), "order id is 1099511627776, expected"),
+        (lambda m: m.modify(None, 9.9, 100), "order id is None, expected"),
         (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100), "expected a number"),
         (lambda m: m.submit(Kind.MARKET, Side.BUY, 100, 9.99), "expected none"),
         (lambda m: m.submit(Kind.CANCEL, Side.BUY, 100, 9.99), "no kind of order to submit"),
         (lambda m: m.submit(Kind.LIMIT, Side.BUY, 100, float("nan")), "multiple of 0.01"),
-        (lambda m: m.advance(0), "expected more than 0"),
+        (lambda m: m.advance(0), "time to pass is 0, expected seconds above 0"),
+        (lambda m: m.advance("x"), "time to pass is 'x', expected seconds"),
+        (lambda m: m.advance(float("inf")), "time to pass is inf, expected seconds"),
+        (lambda m: m.advance_to(1e12), "cannot advance to 1000000000000.0, expected a time"),
+        (lambda m: m.advance_to(None), "cannot advance to None, expected a time"),
+        (lambda m: m.futures(2.5, 3), "number of futures is 2.5, expected"),
+        (lambda m: m.futures(2, float("inf")), "time to pass is inf"),
+        (lambda m: m.fork("a"), "seed is 'a', expected"),
+        (lambda m: m.save(pathlib.Path("/")), "expected a file"),
         (lambda m: m.advance_to("09:30:00"), "not before now, 09:40:00"),
         (lambda m: m.advance_to("noon"), "expected a time HH:MM:SS"),
-        (lambda m: m.futures(0, 60), "expected 1 to"),
+        (lambda m: m.futures(0, 60), "number of futures is 0, expected a whole number from 1"),
     ],
 )
 def test_bad_input_is_one_sentence(mine: Market, act, said: str) -> None:
