@@ -73,6 +73,7 @@ def test_anchoring_many_contexts_takes_no_second_copy_of_their_caches() -> None:
 
     compiled = jax.jit(jax.vmap(anchor)).lower(windows(batch)).compile()
     memory = compiled.memory_analysis()
+    assert memory is not None
     assert memory.temp_size_in_bytes < memory.output_size_in_bytes / 4
 
 

@@ -194,7 +194,7 @@ def test_a_model_without_bins_is_refused(run: Run, model: OrderModel) -> None:
 
 def test_a_model_with_other_bins_than_slots_is_refused(run: Run, model: OrderModel) -> None:
     other = OrderModel.init(model.config.with_released_bins(), jax.random.key(0))
-    with pytest.raises(InputError, match="price_level has 64 bins, expected 32"):
+    with pytest.raises(InputError, match="price_level has 8 bins, expected 32"):
         run(model=dataclasses.replace(other, converters=model.converters))
 
 
