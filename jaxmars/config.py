@@ -4,6 +4,8 @@ import dataclasses
 import enum
 import math
 
+from jaxmars.clock_text import clock_text
+from jaxmars.config_checks import is_finite, is_whole, require_whole
 from jaxmars.enums import Kind
 
 NOT_SET = -1
@@ -50,11 +52,14 @@ class RulesConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("price_step", "size_step"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"rules {name} must be positive, got {getattr(self, name)}")
-        if not 0 <= self.price_limit < 1:
-            raise ValueError(f"rules price_limit must be in [0, 1), got {self.price_limit}")
+        require_whole("rules", self, 1, "price_step size_step")
+        if not is_finite(self.price_limit) or not 0 <= self.price_limit < 1:
+            raise ValueError(f"rules price_limit must be in [0, 1), got {self.price_limit!r}")
+        if not isinstance(self.self_trade, SelfTrade):
+            names = ", ".join(f"SelfTrade.{rule.name}" for rule in SelfTrade)
+            raise ValueError(f"rules self_trade must be one of {names}, got {self.self_trade!r}")
+        if not all(is_whole(number) for number in self.crowd):
+            raise ValueError(f"rules crowd must be numbers of agents, got {self.crowd}")
         if not set(self.kinds) <= set(Kind) - {Kind.NONE, Kind.UNCROSS}:
             raise ValueError(f"rules kinds must be kinds of orders, got {self.kinds}")
 
@@ -97,10 +102,17 @@ class Calendar:
             raise ValueError("a calendar must have at least one phase, got none")
         last = 0
         for phase in self.phases:
-            if not last <= phase.start < phase.end <= DAY_SECONDS:
+            ends = phase.start, phase.end
+            if not all(is_whole(x) and 0 <= x <= DAY_SECONDS for x in ends):
                 raise ValueError(
-                    f"calendar phases must follow each other within 0 to {DAY_SECONDS} seconds, "
-                    f"got {phase.start} to {phase.end} after {last}"
+                    f"calendar phases must start and end at whole seconds from 0 to {DAY_SECONDS}, "
+                    f"got {phase.start!r} to {phase.end!r}"
+                )
+            if not last <= phase.start < phase.end:
+                first, then, before = (clock_text(x) for x in (*ends, last))
+                raise ValueError(
+                    "calendar phases must follow each other and end after they start, got one from "
+                    f"{first} to {then} after {before}"
                 )
             last = phase.end
 
@@ -191,12 +203,11 @@ class MarketConfig:
     max_in_flight: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tick_size", "lot_size", "slots", "levels"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"market {name} must be positive, got {getattr(self, name)}")
-        for name in ("max_trades", "max_in_flight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"market {name} must not be negative, got {getattr(self, name)}")
+        if not is_finite(self.tick_size) or self.tick_size <= 0:
+            raise ValueError(f"market tick_size must be a positive number, got {self.tick_size!r}")
+        require_whole("market", self, 1, "lot_size slots levels")
+        require_whole("market", self, 0, "late_shift max_trades max_in_flight")
+        require_whole("market", self, 0, "late_hour", NO_HOUR)
 
     @property
     def has_late_shift(self) -> bool:
@@ -267,11 +278,8 @@ class OrderModelConfig:
             "emb_dim num_bins_order_interval num_bins_pred_order_volume num_bins_price_level "
             "num_heads num_layers num_max_orders max_change num_time_rows seconds_per_row"
         )
-        for name in positive.split():
-            if not isinstance(getattr(self, name), int) or getattr(self, name) <= 0:
-                raise ValueError(
-                    f"model config {name} must be a positive integer, got {getattr(self, name)!r}"
-                )
+        require_whole("model config", self, 1, positive)
+        require_whole("model config", self, 0, "num_ratio_rows")
         if self.emb_dim % (2 * self.num_heads):
             raise ValueError(
                 f"model config emb_dim {self.emb_dim} must be a multiple of twice num_heads "
@@ -281,10 +289,6 @@ class OrderModelConfig:
             raise ValueError(
                 f"model config num_heads {self.num_heads} must be a multiple of num_kv_heads "
                 f"{self.kv_heads}"
-            )
-        if self.num_ratio_rows < 0:
-            raise ValueError(
-                f"model config num_ratio_rows must not be negative, got {self.num_ratio_rows}"
             )
 
     @property
@@ -393,10 +397,5 @@ class SimConfig:
     model_devices: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("segment", "lanes", "max_events", "model_devices"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"simulation {name} must be positive, got {getattr(self, name)}")
-        if self.opening_lanes < 0:
-            raise ValueError(
-                f"simulation opening_lanes must be at least 0, got {self.opening_lanes}"
-            )
+        require_whole("simulation", self, 1, "segment lanes max_events model_devices")
+        require_whole("simulation", self, 0, "opening_lanes")

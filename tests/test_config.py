@@ -5,12 +5,21 @@ import dataclasses
 import inspect
 import math
 import pathlib
+import re
 from typing import Any
 
 import pytest
 
 from jaxmars import config
-from jaxmars.config import MarketConfig, OrderModelConfig, Phase, PhaseKind, SimConfig
+from jaxmars.config import (
+    Calendar,
+    MarketConfig,
+    OrderModelConfig,
+    Phase,
+    PhaseKind,
+    RulesConfig,
+    SimConfig,
+)
 from jaxmars.train.settings import SIZES, TrainConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -33,10 +42,19 @@ HOLDERS = {
 }  # names that configurations go by
 
 WRONG: list[tuple[type, str, list[Any]]] = [
-    (MarketConfig, "tick_size", [0, -0.01]),
-    (MarketConfig, "lot_size", [0, -1]),
-    (MarketConfig, "slots", [0, -1]),
-    (MarketConfig, "levels", [0, -1]),
+    (MarketConfig, "tick_size", [0, -0.01, math.nan, math.inf, "x", True]),
+    (MarketConfig, "lot_size", [0, -1, 1.5]),
+    (MarketConfig, "slots", [0, -1, 2.5, True]),
+    (MarketConfig, "levels", [0, -1, "x"]),
+    (MarketConfig, "late_hour", [-5, 25, 13.5]),
+    (MarketConfig, "late_shift", [-1, 0.5]),
+    (MarketConfig, "max_trades", [-1, 2.0]),
+    (MarketConfig, "max_in_flight", [-1, None]),
+    (RulesConfig, "price_step", [0, -1, 2.5]),
+    (RulesConfig, "size_step", [0, -1, 2.5]),
+    (RulesConfig, "price_limit", [-0.1, 1, math.nan, "x"]),
+    (RulesConfig, "self_trade", ["reject", 7, None]),
+    (RulesConfig, "crowd", [(0.5,)]),
     (OrderModelConfig, "emb_dim", [0, -1, 1.5, "8", 100]),
     (OrderModelConfig, "num_bins_order_interval", [0, -1, 1.5]),
     (OrderModelConfig, "num_bins_pred_order_volume", [0, -1, 1.5]),
@@ -49,9 +67,11 @@ WRONG: list[tuple[type, str, list[Any]]] = [
     (OrderModelConfig, "max_change", [0, -1, 1.5]),
     (OrderModelConfig, "num_time_rows", [0, -1, 1.5]),
     (OrderModelConfig, "seconds_per_row", [0, -1, 1.5]),
-    (SimConfig, "segment", [0, -1]),
-    (SimConfig, "lanes", [0, -1]),
-    (SimConfig, "max_events", [0, -1]),
+    (SimConfig, "segment", [0, -1, 1.5]),
+    (SimConfig, "lanes", [0, -1, 1.5]),
+    (SimConfig, "max_events", [0, -1, 1.5]),
+    (SimConfig, "model_devices", [0, 1.5]),
+    (SimConfig, "opening_lanes", [-1, 1.5]),
     (TrainConfig, "steps", [0, -1]),
     (TrainConfig, "batch", [0, -1]),
     (TrainConfig, "warmup", [0, -1]),
@@ -71,9 +91,23 @@ WRONG: list[tuple[type, str, list[Any]]] = [
     [(kind, field, value) for kind, field, values in WRONG for value in values],
 )
 def test_a_wrong_value_is_refused_by_name(kind: type, field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{field} .*{value}") as caught:
+    with pytest.raises(ValueError, match=rf"{field} .*{re.escape(str(value))}") as caught:
         kind(**{field: value})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        ([(34_200, 41_400), (39_600, 46_800)], "one from 11:00:00 to 13:00:00 after 11:30:00"),
+        ([(46_800, 34_200)], "one from 13:00:00 to 09:30:00 after 00:00:00"),
+        ([(0, 86_401)], "at whole seconds from 0 to 86400, got 0 to 86401"),
+        ([(0.5, 9)], "at whole seconds from 0 to 86400, got 0.5 to 9"),
+    ],
+)
+def test_phases_that_cannot_be_are_refused(times: list[Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^calendar phases must .*{sentence}$"):
+        Calendar(tuple(Phase(PhaseKind.CONTINUOUS, *ends) for ends in times))
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

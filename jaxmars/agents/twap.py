@@ -234,6 +234,8 @@ def _checked(
     lot: int,
 ) -> TwapParams:
     """Parameters from ratios and durations, each given as (passive, aggressive)."""
+    if side not in tuple(Side):
+        raise InputError(f"TWAP side must be Side.BUY or Side.SELL, got {side!r}")
     if lot <= 0:
         raise InputError(f"TWAP lot must be positive, got {lot}")
     if not lot <= target <= MAX_TARGET or target % lot:

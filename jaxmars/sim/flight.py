@@ -18,6 +18,8 @@ from jaxmars.book import NO_KEY
 from jaxmars.sim.requests import nothing_pending
 from jaxmars.types import Time
 
+LONGEST_DELAY = 86_400  # seconds; a delay of a day more never wraps the clock
+
 
 class Delay(NamedTuple):
     """Latency of every agent, durations."""
@@ -45,13 +47,18 @@ def make_delay(communication: ArrayLike, computation: ArrayLike) -> Delay:
     """Latency from seconds, exact to the nanosecond: of one agent `[]`, or of several `[agents]`.
 
     Raises:
-      ValueError: a delay is negative.
+      ValueError: a delay is no number from 0 to `LONGEST_DELAY`.
     """
 
     def pair(name: str, seconds: ArrayLike) -> Time:
-        if not (np.asarray(seconds) >= 0).all():
-            raise ValueError(f"a {name} delay must not be negative, got {seconds} seconds")
-        nanoseconds = np.round(np.asarray(seconds, np.float64) * clock.NANOS).astype(np.int64)
+        expected = f"a {name} delay must be from 0 to {LONGEST_DELAY} seconds, got {seconds!r:.80}"
+        try:
+            number = np.asarray(seconds, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(expected) from None
+        if not ((number >= 0) & (number <= LONGEST_DELAY)).all():
+            raise ValueError(expected)
+        nanoseconds = np.round(number * clock.NANOS).astype(np.int64)
         return clock.make_time(nanoseconds // clock.NANOS, nanoseconds % clock.NANOS)
 
     return Delay(pair("communication", communication), pair("computation", computation))

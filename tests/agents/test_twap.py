@@ -398,6 +398,8 @@ def test_the_papers_agent_needs_five_levels() -> None:
         ({"passive_ratio": float("nan")}, "from 0 to 1"),
         ({"idle_seconds": 0}, "must be positive"),
         ({"change": -1}, "must not be negative"),
+        ({"side": 5}, "TWAP side must be Side.BUY or Side.SELL, got 5"),
+        ({"side": "buy"}, "TWAP side must be Side.BUY or Side.SELL, got 'buy'"),
     ],
 )
 def test_numbers_out_of_range_are_refused(change: dict[str, Any], sentence: str) -> None:

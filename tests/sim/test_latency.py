@@ -1,6 +1,7 @@
 """Latency: what arrives when, and in which order, against an event queue like the release's."""
 
 import heapq
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +150,9 @@ def test_latency_needs_room() -> None:
         )
 
 
-def test_a_negative_delay_is_refused() -> None:
-    with pytest.raises(ValueError, match="computation delay must not be negative"):
-        make_delay([0.0, 1.0], [0.0, -1.0])
+@pytest.mark.parametrize("seconds", [[0.0, -1.0], 1e12, np.inf, np.nan, "soon"])
+def test_a_delay_that_cannot_be_is_refused(seconds: Any) -> None:
+    with pytest.raises(ValueError, match="a computation delay must be from 0 to 86400 seconds"):
+        make_delay(0.0, seconds)
+    with pytest.raises(ValueError, match="a communication delay must be from 0 to 86400 seconds"):
+        make_delay(seconds, 0.0)
