@@ -98,5 +98,5 @@ def _go_on(
         )
         parts.append(jax.device_get(events))
     whole = jax.tree.map(lambda *x: np.concatenate(x, 1), *parts)
-    each = [real_events(jax.tree.map(lambda x, i=i: x[i], whole)) for i in range(keys.shape[0])]
+    each = real_events(whole, np.full(keys.shape[0], whole.kind.shape[1]))
     return markets._replace(time=markets.end), each

@@ -32,6 +32,7 @@ from jaxmars.book import init_book
 from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.sim.lane_memory import lane_memory, opening_memory
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
+from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.types import Kind, Status
 
 NUMBERS = [3, 0, 8, 1, 5, 4, 2]
@@ -165,13 +166,13 @@ def test_no_trajectories_are_no_work() -> None:
 
 
 def test_memory_of_a_lane_is_known_beforehand() -> None:
-    """The context's keys and values, the book, and proportional to nothing but the lane."""
+    """The context's keys and values, the rows of its window, the book, and little else."""
     window, layers, width = 32, 2, 32
     slot = 2 * layers * width * 4
     own = lane_memory(make_starts(), (make_params(),), (AGENT,), CFG)
     assert own.context == window * slot
-    book = 2 * 128 * 5 * 4
-    assert book < own.state < book + 8_192
+    known = 2 * 128 * 5 * 4 + window * ROW_WIDTH * 4  # the book, and the rows
+    assert known < own.state < known + 1_024
     shared = opening_memory(make_starts(), (make_params(),), (SHARING,), CFG)
     assert shared is not None
     assert shared.context == (SEGMENT + 1) * slot
