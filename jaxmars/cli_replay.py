@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxmars.cli_pace import prepare_jax, show_bar
-from jaxmars.cli_values import clock_time, whole
+from jaxmars.cli_values import clock_end, clock_time, whole
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 
@@ -101,9 +101,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help=f"orders a side of the book can hold (default: {FIRST_SLOTS}, and more as needed)",
         type=whole(1, MOST_SLOTS),
     )
-    when = {"type": clock_time, "metavar": "HH:MM:SS"}
-    add("--from", dest="begin", help="compare and draw from this time on", **when)
-    add("--until", dest="end", help="stop after this time", **when)
+    when = {"metavar": "HH:MM:SS"}
+    add("--from", dest="begin", help="compare and draw from this time on", type=clock_time, **when)
+    add("--until", dest="end", help="stop after this time", type=clock_end, **when)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from jaxmars.clock_text import parse_clock
+from jaxmars.clock_text import parse_clock, parse_end
 
 WHOLE = re.compile(r"[0-9]{1,18}")
 LARGEST = 10**18 - 1
@@ -26,6 +26,14 @@ def clock_time(text: str) -> tuple[int, int]:
     """HH:MM:SS with up to nine decimals as (seconds since midnight, nanoseconds)."""
     try:
         return parse_clock(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def clock_end(text: str) -> tuple[int, int]:
+    """The same for a time at which something ends, so that 24:00:00 is one too."""
+    try:
+        return parse_end(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -2,9 +2,11 @@
 
 import re
 
+DAY_SECONDS = 86_400
 NANOS = 1_000_000_000
 DIGITS = 9
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?")
+_MIDNIGHT = re.compile(r"24:00:00(?:\.0{1,9})?")
 
 
 def parse_clock(text: str) -> tuple[int, int]:
@@ -20,6 +22,15 @@ def parse_clock(text: str) -> tuple[int, int]:
     if hours > 23 or minutes > 59 or seconds > 59:
         raise ValueError(f"expected a time of the day HH:MM:SS, got {text!r}")
     return hours * 3600 + minutes * 60 + seconds, int((found[4] or "").ljust(DIGITS, "0"))
+
+
+def parse_end(text: str) -> tuple[int, int]:
+    """`parse_clock`, or the end of the day written as 24:00:00, with zeros as decimals if any.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    return (DAY_SECONDS, 0) if _MIDNIGHT.fullmatch(text) else parse_clock(text)
 
 
 def clock_text(second: int, nanosecond: int = 0) -> str:

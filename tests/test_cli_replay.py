@@ -226,6 +226,10 @@ BAD_COLUMNS = ("l3", "table.csv", "--columns", "bad.toml")
             "no event lies from 12:00:00.000000000 to 09:40:01.123456789, expected times from "
             "09:30:00.000000000 to 09:40:01.123456789",
         ),
+        (
+            (*LOBSTER, "--until", "24:00:01"),
+            "argument --until: expected a time of the day HH:MM:SS, got '24:00:01'",
+        ),
         ((*LOBSTER, "--until", "09:29:59"), "to 09:29:59.000000000, expected times from 09:30:00"),
         ((*LOBSTER, "--tick", "7"), "a multiple of the tick 7"),
         ((*LOBSTER, "--out", "message.csv"), "message.csv is a file, expected a folder"),

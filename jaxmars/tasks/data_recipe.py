@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.errors import InputError
-from jaxmars.tasks.scenario_market import CALENDARS, MOST_LEVELS
+from jaxmars.tasks.scenario_market import CALENDARS, LARGEST_TICK, LEAST_TICK, MOST_LEVELS
 from jaxmars.tasks.scenario_table import Table, read_table
 from jaxmars.tokens.bins import Converters
 from jaxmars.train.build import Day, Recipe
@@ -131,7 +131,7 @@ def _day(table: Table, here: pathlib.Path, market: MarketConfig) -> Day:
         raise InputError(f"{table.where} has {len(given)} of {', '.join(KINDS)}, expected one")
     if given == ["events"]:
         file = here / table.text("events", "a Parquet file")
-        tick_size = table.above_zero("tick_size", market.tick_size)
+        tick_size = table.number("tick_size", LEAST_TICK, LARGEST_TICK, market.tick_size)
         options: dict[str, Any] = {"kind": "events", "tick_size": tick_size}
         table.finish()
         return Day(symbol, date, (file,), options, functools.partial(events_day, file, tick_size))

@@ -28,6 +28,7 @@ from jaxmars.tasks.scenario_agents import BUILDERS, CROWDS, FOR_MANY, Built, Wor
 from jaxmars.tasks.scenario_book import NOBODY, read_source
 from jaxmars.tasks.scenario_market import MOST_RECORDS, read_market
 from jaxmars.tasks.scenario_table import Table, read_table
+from jaxmars.tasks.simulate_tables import NOBODY_NAME
 from jaxmars.types import Params
 
 MOST_TRAJECTORIES = 1_000_000
@@ -141,10 +142,11 @@ def _read_heads(top: Table) -> list[_Head]:
     for table in top.tables("agents", "tables [[agents]], one for each agent"):
         kind = table.choice("kind", BUILDERS)
         count = table.whole("count", 1, MOST_AGENTS, 1)
-        name = table.text("name", f"a name of at most {LONGEST_NAME} characters", kind)
+        expected = f"a name of at most {LONGEST_NAME} printable characters but {NOBODY_NAME!r}"
+        name = table.text("name", expected, kind)
         names = (name,) if count == 1 else tuple(f"{name} {i}" for i in range(1, count + 1))
-        if len(name) > LONGEST_NAME:
-            raise table.fail("name", f"a name of at most {LONGEST_NAME} characters")
+        if len(name) > LONGEST_NAME or not name.isprintable() or name == NOBODY_NAME:
+            raise table.fail("name", expected)
         if repeated := seen.intersection(names):
             raise InputError(
                 f"{table.where}: name {min(repeated)!r} is taken, expected another one for each "
@@ -170,7 +172,7 @@ def _read_times(
         seconds = begin[0] + round(60 * run.number("minutes", 1 / 60, DAY_SECONDS / 60))
         end = min(seconds, DAY_SECONDS), begin[1]
     else:
-        end = run.clock("end")
+        end = run.clock_end("end")
     if end <= begin:
         raise run.fail("end", f"a time after the start, {clock_text(*begin)}")
     if not any(begin[0] <= p.end and end[0] >= p.start for p in calendar.phases):

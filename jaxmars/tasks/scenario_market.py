@@ -16,6 +16,7 @@ from jaxmars.tasks.scenario_table import Table
 MOST_SLOTS = 65_535  # sums over a side of the book are exact up to here
 MOST_LEVELS = 1_000
 MOST_SHARES = 2**30
+LEAST_TICK, LARGEST_TICK = 1e-8, 1e6  # currency
 MOST_RECORDS = 4_096  # fills of an event, requests under way
 
 # The market a calendar belongs to; of it the calendar and the rule for the elapsed time are taken.
@@ -42,7 +43,7 @@ def read_market(table: Table, base: MarketConfig, is_fixed: bool) -> tuple[Marke
       The market, whose `max_trades` and `max_in_flight` are `base`'s, and the reference price in
       ticks, 0 if unknown.
     """
-    tick_size = table.above_zero("tick_size", base.tick_size)
+    tick_size = table.number("tick_size", LEAST_TICK, LARGEST_TICK, base.tick_size)
     lot_size = table.whole("lot_size", 1, MOST_SHARES, base.lot_size)
     for key, value in (("tick_size", tick_size), ("lot_size", lot_size)):
         there = getattr(base, key)
@@ -80,7 +81,8 @@ def _with_calendar(table: Table, base: MarketConfig) -> MarketConfig:
         phases = []
         for row in table.tables("calendar", expected):
             kind = PHASES[row.choice("kind", PHASES)]
-            phases.append(Phase(kind, _second(row, "start"), _second(row, "end")))
+            start = _second(row, "start", row.clock("start"))
+            phases.append(Phase(kind, start, _second(row, "end", row.clock_end("end"))))
             row.finish()
         return dataclasses.replace(base, calendar=Calendar(tuple(phases)))
     except InputError:
@@ -89,9 +91,9 @@ def _with_calendar(table: Table, base: MarketConfig) -> MarketConfig:
         raise InputError(f"{table.where}: {error}") from error
 
 
-def _second(row: Table, key: str) -> int:
-    """A whole second of the day."""
-    seconds, nanoseconds = row.clock(key)
+def _second(row: Table, key: str, time: tuple[int, int]) -> int:
+    """The second of a time of the day, which must be a whole one."""
+    seconds, nanoseconds = time
     if nanoseconds:
         raise row.fail(key, "a time of the day in whole seconds")
     return seconds

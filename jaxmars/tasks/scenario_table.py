@@ -4,12 +4,12 @@ import datetime
 import math
 import pathlib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
 from jaxmars.book import MAX_PRICE
-from jaxmars.clock_text import parse_clock
+from jaxmars.clock_text import parse_clock, parse_end
 from jaxmars.errors import InputError, quote
 
 LARGEST_FILE = 2**20  # bytes
@@ -114,10 +114,20 @@ class Table:
         """A time of the day as (seconds since midnight, nanoseconds)."""
         if default is not None and key not in self:
             return default
-        expected = 'a time of the day such as "09:30:00"'
+        return self._clock(key, 'a time of the day such as "09:30:00"', parse_clock)
+
+    def clock_end(self, key: str) -> tuple[int, int]:
+        """A time of the day at which something ends, so that "24:00:00" is one too."""
+        return self._clock(
+            key, 'a time of the day such as "16:00:00", at most "24:00:00"', parse_end
+        )
+
+    def _clock(
+        self, key: str, expected: str, parse: Callable[[str], tuple[int, int]]
+    ) -> tuple[int, int]:
         value = self._get(key, (str, datetime.time), expected)
         try:
-            return parse_clock(str(value))
+            return parse(str(value))
         except ValueError:
             raise self.fail(key, expected) from None
 

@@ -35,6 +35,7 @@ RUN = '[run]\nstart = "09:30:00"\nend = "09:31:00"\n'
 MARKET = "[market]\nreference = 10.0\n"
 NOISE = '[[agents]]\nkind = "noise"\ngap = 1.0\n'
 BUILTIN = "[run]\nminutes = 1\n[book]\nbuiltin = 2\n"
+PHASE = '{ kind = "continuous", start = "09:30:00", end = "24:00:00" }'
 CROWD = '[[agents]]\nkind = "reference"\n'
 
 
@@ -193,6 +194,13 @@ def test_a_book_of_orders(tmp_path: pathlib.Path) -> None:
     assert found.start_mid == 999.5 and found.traders[0].params.price == 1000
 
 
+def test_a_market_can_end_at_midnight(tmp_path: pathlib.Path) -> None:
+    run = RUN.replace("09:31:00", "24:00:00")
+    found = read(tmp_path, run, MARKET + f"calendar = [{PHASE}]", NOISE)
+    assert found.end == (86_400, 0)
+    assert found.cfg.market.calendar == Calendar.continuous(34_200, 86_400)
+
+
 def test_the_fundamental_is_drawn_from_the_seed(tmp_path: pathlib.Path) -> None:
     table = "[fundamental]\nfirst = 9.9\nreversion = 0.01\nvolatility = 0.01\nspacing = 2.0"
     path = lambda seed: read(
@@ -254,7 +262,22 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         "price is nan, expected a positive multiple of the tick",
     ),
     ((RUN, "[market]\nreference = -1.0", NOISE), "reference is -1.0, expected a positive multiple"),
-    ((RUN, MARKET + "tick_size = 0", NOISE), "tick_size is 0, expected a number above 0"),
+    ((RUN, MARKET + "tick_size = 0", NOISE), "tick_size is 0, expected a number from 1e-08 to"),
+    ((RUN, MARKET + "tick_size = 1e-10", NOISE), r"tick_size is 1e-10, expected .* to 1e\+06"),
+    ((RUN, MARKET + "tick_size = 1e308", NOISE), r"tick_size is 1e\+308, expected a number from"),
+    ((RUN, MARKET + "tick_size = nan", NOISE), "tick_size is nan, expected a number from"),
+    ((RUN, MARKET, NOISE + 'name = "nobody"'), "name is 'nobody', expected a name .* but 'nobody'"),
+    ((RUN, MARKET, NOISE + r'name = "a\nb"'), r"name is 'a\\nb', expected .* printable characters"),
+    (
+        (RUN.replace('"09:30:00"', "2024-01-02T09:30:00Z"), MARKET, NOISE),
+        "start is 2024-01-02T09:30:00Z, expected a time of the day",
+    ),
+    ((RUN.replace("09:30", "24:00"), MARKET, NOISE), "start is '24:00:00', expected a time of the"),
+    ((RUN.replace("09:31:00", "24:00:01"), MARKET, NOISE), "end is '24:00:01', .* at most"),
+    (
+        (RUN, MARKET + f"calendar = [{PHASE}, {PHASE}]", NOISE),
+        "phases must follow each other .* one from 09:30:00 to 24:00:00 after 24:00:00",
+    ),
     ((RUN, MARKET + "slots = 99999", NOISE), "slots is 99999, expected a whole number from 1 to"),
     ((RUN, MARKET + 'calendar = "mars"', NOISE), "calendar is 'mars', expected one of always, us_"),
     ((RUN, MARKET + "calendar = 3", NOISE), "calendar is 3, expected one of always"),
