@@ -86,7 +86,7 @@ def read_ashare(transactions_csv: Table, ticks_csv: Table) -> AShareDay:
     require_columns(frame, origin, list(_EXECUTION_COLUMNS))
     everywhere = np.ones(len(frame), bool)
     stamp = stamps(origin, frame["timestamp"], None, None)
-    refuse_backwards(origin, "timestamp", stamp)
+    refuse_backwards(origin, "timestamp", stamp, frame["timestamp"])
     column = lambda name, scale=1: _positive(origin, frame, name, scale, everywhere)
     buyer, seller = column("bid_uid"), column("ask_uid")
     price, size = column("price", PRICE_SCALE), column("volume")
@@ -224,8 +224,9 @@ def _order_rows(frame: pd.DataFrame, origin: Origin, columns: AShareColumns) -> 
     everywhere = np.ones(len(frame), bool)
     action = mapped(origin, frame[names["kind"]], columns.order_kinds, everywhere)
     priced = action == Action.ADD
-    price = units(origin, frame[names["price"]], PRICE_SCALE, priced)
-    refuse(origin, priced & (price <= 0), names["price"], price, "a positive price of an order")
+    cells, expected = frame[names["price"]], "a positive price of an order"
+    price = units(origin, cells, PRICE_SCALE, priced, expected=expected)
+    refuse(origin, priced & (price <= 0), names["price"], cells.to_numpy(), expected)
     return _Rows(
         stamp=_forward(origin, frame, names["time"], columns),
         place=_places(origin, frame, names["sequence"], _ORDERS_FIRST),
@@ -293,17 +294,20 @@ def _places(origin: Origin, frame: pd.DataFrame, name: str | None, otherwise: in
 def _forward(origin: Origin, frame: pd.DataFrame, name: str, columns: AShareColumns) -> np.ndarray:
     """The clock of a table, which must not go back."""
     stamp = stamps(origin, frame[name], columns.time_unit, columns.zone)
-    refuse_backwards(origin, name, stamp)
+    refuse_backwards(origin, name, stamp, frame[name])
     return stamp
 
 
 def _positive(
     origin: Origin, frame: pd.DataFrame, name: str, scale: int, needed: np.ndarray
 ) -> np.ndarray:
-    """A column of positive int32 numbers, `[rows]` int64."""
-    found = units(origin, frame[name], scale, needed)
+    """A column of positive int32 numbers, whole or in prices (`PRICE_SCALE`), `[rows]` int64."""
+    expected = f"a number from 1 to {MAX_SIZE}"
+    if scale == PRICE_SCALE:
+        expected = f"a positive price up to {MAX_SIZE / PRICE_SCALE}"
+    found = units(origin, frame[name], scale, needed, expected=expected)
     bad = needed & ((found <= 0) | (found > MAX_SIZE))
-    refuse(origin, bad, name, found, f"a number from 1 to {MAX_SIZE}")
+    refuse(origin, bad, name, frame[name].to_numpy(), expected)
     return found
 
 
@@ -356,7 +360,7 @@ def _snapshots(frame: pd.DataFrame, origin: Origin) -> tuple[Recorded, np.ndarra
     require_columns(frame, origin, ["timestamp", "volume"])
     everywhere = np.ones(len(frame), bool)
     stamp = stamps(origin, frame["timestamp"], None, None)
-    refuse_backwards(origin, "timestamp", stamp)
+    refuse_backwards(origin, "timestamp", stamp, frame["timestamp"])
     volume = units(origin, frame["volume"], 1, everywhere)
     cells = np.zeros((2, len(frame), 2, LEVELS), np.int32)  # price or size, row, side, level
     for side, name in _SNAPSHOT_SIDES.items():
@@ -366,7 +370,8 @@ def _snapshots(frame: pd.DataFrame, origin: Origin) -> tuple[Recorded, np.ndarra
             for field, column, scale in zip((0, 1), columns, (PRICE_SCALE, 1), strict=True):
                 found = units(origin, frame[column], scale, everywhere)
                 bad = (found < 0) | (found > MAX_SIZE)
-                refuse(origin, bad, column, found, f"a number from 0 to {MAX_SIZE}")
+                expected = f"a number from 0 to {MAX_SIZE / scale:.{len(str(scale)) - 1}f}"
+                refuse(origin, bad, column, frame[column].to_numpy(), expected)
                 cells[field, :, side, level] = found
     known = np.ones(cells.shape[1:], bool)
     return Recorded(host_l2(cells[0], cells[1]), None, known), stamp, volume

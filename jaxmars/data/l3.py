@@ -38,6 +38,7 @@ MAX_SECONDS = 2**31 - 1  # since the first midnight
 
 _DAY = 86_400 * NANOS  # nanoseconds
 _EVENT_FIELDS = ("row", "kind", "side", "price", "size", "order_id")
+_POSITIVE_PRICE = "a positive price"
 _UNKNOWN_SIZE = 1  # of a cancel that does not say what it takes and finds nothing
 
 
@@ -207,7 +208,7 @@ def l3_data(
         order=host_order(kind, side, price, size, order_id),
         check=np.full(len(row), NO_CHECK, np.int32),
     )
-    validate(flow, resting=resting, origin=origin)
+    validate(flow, resting=resting, origin=origin, recorded=recorded_id)
     data = L3Data(
         venue=venue,
         flow=flow,
@@ -231,22 +232,25 @@ def l3_table(frame: pd.DataFrame, origin: Origin, columns: L3Columns) -> L3Table
     named = np.isin(action, _NAMED)
     traded = action == Action.TRADE
     side = mapped(origin, frame[columns.side], columns.sides, named)
-    price = units(origin, frame[columns.price], columns.price_scale, np.isin(action, _PRICED))
+    priced = np.isin(action, _PRICED)
+    price = units(
+        origin, frame[columns.price], columns.price_scale, priced, expected=_POSITIVE_PRICE
+    )
     size = units(
         origin, frame[columns.size], columns.size_scale, np.isin(action, _SIZED), columns.round_up
     )
     stamp = stamps(origin, frame[columns.time], columns.time_unit, columns.zone)
     order_id = units(origin, frame[columns.order_id], 1, named)
-    refuse_backwards(origin, columns.time, stamp)
+    refuse_backwards(origin, columns.time, stamp, frame[columns.time])
     if columns.sequence is not None:
         everywhere = np.ones(len(frame), bool)
         sequence = units(origin, frame[columns.sequence], 1, everywhere)
         refuse_backwards(origin, columns.sequence, sequence)
     new = np.isin(action, (Action.ADD, Action.MARKET, Action.REDUCE))
-    refuse(origin, new & (size <= 0), columns.size, size, "a positive number of size units")
-    refuse(origin, (action == Action.REPLACE) & (size < 0), columns.size, size, "0 or more")
-    bad = np.isin(action, _PRICED) & (price <= 0)
-    refuse(origin, bad, columns.price, price, "a positive number of price units")
+    sizes, prices = (frame[name].to_numpy() for name in (columns.size, columns.price))
+    refuse(origin, new & (size <= 0), columns.size, sizes, "a positive number")
+    refuse(origin, (action == Action.REPLACE) & (size < 0), columns.size, sizes, "0 or more")
+    refuse(origin, priced & (price <= 0), columns.price, prices, _POSITIVE_PRICE)
     midnight = int(stamp[0]) // _DAY * _DAY
     return L3Table(
         origin=origin,

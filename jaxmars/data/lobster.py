@@ -32,7 +32,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from jaxmars.book import MAX_PRICE
-from jaxmars.errors import InputError
+from jaxmars.errors import InputError, quote
 from jaxmars.types import L2, Side
 
 PRICE_UNITS_PER_CURRENCY = 10_000  # LOBSTER prices are currency times this
@@ -47,6 +47,7 @@ _MAX_EXPANSION = 200  # a compressed table grows 5 to 50 times; more is an attac
 _MIN_ALLOWANCE = 2**20  # bytes any compressed file may expand to
 _MAX_CELL = 40  # characters of a time, or of a cell quoted in an error
 _MAX_SECOND_DIGITS = 9
+_MAX_NAMES = 4  # files of an archive that an error names
 _INTEGER = re.compile(rb"\s*-?[0-9]{1,18}\s*")
 
 
@@ -85,8 +86,10 @@ def read_lobster(
     """Reads a LOBSTER message file and its book file.
 
     Args:
-      message_csv: six columns; .csv, or compressed as .gz, .xz or a .zip of one file.
-      orderbook_csv: four columns per level; same suffixes.
+      message_csv: six columns; .csv, or compressed as .gz, .xz or a .zip, of one file or with one
+        file that has _message_ in its name.
+      orderbook_csv: four columns per level; same suffixes, in a .zip _orderbook_. Both files of a
+        day can be in one .zip, as LOBSTER's samples are; then both paths are its path.
       tick: LOBSTER price units (1e-4 currency) per tick. By default the greatest common divisor of
         all prices of visible orders, which is too large when a short file has few prices.
 
@@ -99,8 +102,8 @@ def read_lobster(
         levels are out of order or crossed. The sentence names file and row.
     """
     message_path, book_path = pathlib.Path(message_csv), pathlib.Path(orderbook_csv)
-    messages = _read_table(message_path, _message_names)
-    books = _read_table(book_path, _book_names)
+    messages = _read_table(message_path, _message_names, "_message_")
+    books = _read_table(book_path, _book_names, "_orderbook_")
     if messages.num_rows != books.num_rows:
         raise InputError(
             f"{book_path} has {books.num_rows} rows, expected {messages.num_rows}: one for each "
@@ -170,12 +173,13 @@ def host_l2(price: Any, size: Any) -> L2:
     return L2(price, size)
 
 
-def read_bytes(path: pathlib.Path, what: str = "LOBSTER table") -> bytes:
+def read_bytes(path: pathlib.Path, what: str = "LOBSTER table", member: str = "") -> bytes:
     """Content of a file, decompressed by its suffix, without trailing blank lines.
 
     Args:
       path: a plain file, or one compressed as .gz, .xz or a .zip of one file.
       what: the file is expected to be, for errors.
+      member: part of the name of the one file that is meant in a .zip of several.
 
     Raises:
       InputError: no such file, a damaged or empty one, or one that expands beyond all tables.
@@ -192,10 +196,7 @@ def read_bytes(path: pathlib.Path, what: str = "LOBSTER table") -> bytes:
                 content = file.read(limit + 1)
         elif suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-                if len(names) != 1:
-                    raise InputError(f"{path} holds {len(names)} files, expected one table")
-                with archive.open(names[0]) as file:
+                with archive.open(_member(path, archive.namelist(), member)) as file:
                     content = file.read(limit + 1)
         else:
             content = path.read_bytes()
@@ -211,6 +212,23 @@ def read_bytes(path: pathlib.Path, what: str = "LOBSTER table") -> bytes:
     if not content:
         raise InputError(f"{path} is empty, expected a {what}")
     return content
+
+
+def _member(path: pathlib.Path, names: list[str], part: str) -> str:
+    """The one file of an archive, or the one with `part` in its name."""
+    files = [name for name in names if not name.endswith("/")]
+    if len(files) > 1 and part:
+        meant = [name for name in files if part in name.rpartition("/")[2]]
+        files = meant if len(meant) == 1 else files
+    if len(files) == 1:
+        return files[0]
+    shown = ", ".join([quote(name) for name in files[:_MAX_NAMES]])
+    shown += ", …" if len(files) > _MAX_NAMES else ""
+    alone = f"one table, or one file with {part} in its name" if part else "one table"
+    raise InputError(
+        f"{path} holds {len(files)} files{f' ({shown})' if files else ''}, expected {alone}; "
+        "unpack it and pass the table itself"
+    )
 
 
 def _message_names(path: pathlib.Path, found: int) -> tuple[str, ...]:
@@ -233,9 +251,9 @@ def _book_names(path: pathlib.Path, found: int) -> tuple[str, ...]:
     return tuple(f"{cell} {level}" for level in levels for cell in cells)
 
 
-def _read_table(path: pathlib.Path, column_names: Any) -> pa.Table:
+def _read_table(path: pathlib.Path, column_names: Any, member: str) -> pa.Table:
     """A table of int64 columns; the column "time" stays bytes."""
-    content = read_bytes(path)
+    content = read_bytes(path, member=member)
     names = column_names(path, content.partition(b"\n")[0].count(b",") + 1)
     types = {name: pa.binary() if name == "time" else pa.int64() for name in names}
     try:

@@ -65,13 +65,18 @@ def require_columns(frame: pd.DataFrame, origin: Origin, wanted: list[str]) -> N
 
 
 def units(
-    origin: Origin, column: Any, scale: int, needed: np.ndarray, round_up: bool = False
+    origin: Origin,
+    column: Any,
+    scale: int,
+    needed: np.ndarray,
+    round_up: bool = False,
+    expected: str = "a number",
 ) -> np.ndarray:
     """A column of decimal numbers in units of `1 / scale`, `[rows]` int64; 0 for empty cells.
 
     Raises:
-      InputError: no number where one is `needed` `[rows]` bool, or one between two units (which is
-        rounded up if asked).
+      InputError: no number where one is `needed` `[rows]` bool, in which place `expected` should
+        be, or one between two units (which is rounded up if asked).
     """
     number = np.asarray(pd.to_numeric(column, errors="coerce"))
     if number.dtype.kind in "iu" and (
@@ -85,6 +90,7 @@ def units(
         nearest = np.rint(scaled)
         bad = needed & ~(abs(scaled) <= _MAX_UNITS)
         off = needed & (abs(scaled - nearest) > _OFF_GRID + _FLOAT_ERROR * abs(scaled))
+    refuse(origin, needed & ~np.isfinite(number), f"{name}", shown, expected)
     refuse(origin, bad, f"{name}", shown, f"a number up to {_MAX_UNITS} units of 1/{scale}")
     if not round_up:
         refuse(origin, off, f"{name}", shown, f"a multiple of 1/{scale}")
@@ -100,7 +106,7 @@ def stamps(origin: Origin, column: Any, unit: int | None, zone: str | None) -> n
     """
     everywhere = np.ones(len(column), bool)
     if unit is not None:
-        nanos = units(origin, column, unit, everywhere)
+        nanos = units(origin, column, unit, everywhere, expected="a time as a number")
         if zone is None:
             return nanos
         times = pd.to_datetime(pd.Series(nanos), unit="ns", utc=True)

@@ -44,18 +44,29 @@ def refuse(origin: Origin, bad: np.ndarray, name: str, value: Any, expected: str
         )
 
 
-def refuse_backwards(origin: Origin, name: str, value: np.ndarray) -> None:
-    """Raises for the first row of `value` `[rows]` int64 that is less than the one before it."""
+def refuse_backwards(origin: Origin, name: str, value: np.ndarray, cells: Any = None) -> None:
+    """Raises for the first row of `value` `[rows]` int64 that is less than the one before it.
+
+    The error shows the `cells` of the file, one per row, where they are given.
+    """
     bad = np.append(False, value[1:] < value[:-1])
     if bad.any():
         at = int(bad.argmax())
+        shown = value if cells is None else np.asarray(cells)
+        before, found = (f"{x!s:.{_MAX_SHOWN}}" for x in shown[at - 1 : at + 1])
         raise InputError(
-            f"{origin.source}: row {origin.row[at]}: {name} is {value[at]}, expected "
-            f"{value[at - 1]} (the row before) or more"
+            f"{origin.source}: row {origin.row[at]}: {name} is {found}, expected {before} (the row "
+            f"before) or {'more' if cells is None else 'later'}"
         )
 
 
-def validate(flow: OrderFlow, *, resting: bool, origin: Origin | None = None) -> None:
+def validate(
+    flow: OrderFlow,
+    *,
+    resting: bool,
+    origin: Origin | None = None,
+    recorded: np.ndarray | None = None,
+) -> None:
     """Refuses a flow that no venue can have recorded.
 
     Args:
@@ -63,6 +74,8 @@ def validate(flow: OrderFlow, *, resting: bool, origin: Origin | None = None) ->
       resting: the reading of the flow (see `jaxmars.data.orderflow`). Only in a flow of book
         changes the ids that rest are known without a book, so only there they are checked.
       origin: rows of a file the events come from; the events themselves, from 1, if not given.
+      recorded: `[events]`, order ids as the file has them, for errors; those of the flow if not
+        given.
 
     Raises:
       InputError: a clock that goes back, an unknown kind or side, a price or size that is not
@@ -81,7 +94,8 @@ def validate(flow: OrderFlow, *, resting: bool, origin: Origin | None = None) ->
     bad = priced & ((price <= 0) | (price >= MAX_PRICE))
     refuse(origin, bad, "price", price, f"a number of ticks from 1 to {MAX_PRICE - 1}")
     if resting:
-        _refuse_reused(origin, kind, size, np.asarray(order.order_id))
+        ids = np.asarray(order.order_id) if recorded is None else recorded
+        _refuse_reused(origin, kind, size, ids)
 
 
 def _refuse_reused(
@@ -94,8 +108,8 @@ def _refuse_reused(
         if what == Kind.LIMIT:
             if name in left:
                 raise InputError(
-                    f"{origin.source}: row {row}: order id is that of row {left[name][1]}, which "
-                    "still rests, expected a new one"
+                    f"{origin.source}: row {row}: order id {name} is that of row "
+                    f"{left[name][1]}, which still rests, expected a new one"
                 )
             left[name] = (shares, row)
         elif what == Kind.CANCEL and name in left:

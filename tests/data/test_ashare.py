@@ -73,6 +73,7 @@ EXECUTIONS = [  # clock, buyer, seller, price, shares
     ("14:57:00.000", 20, 21, 11.86, 900),
     ("15:00:00.000", 23, 22, 11.86, 800),
 ]
+BACK = r"2022-09-30 09:00:00, expected 2022-09-30 10:00:00.010 \(the row before\) or later"
 SNAPSHOTS = [("09:25:00", 100), ("10:00:03", 620), ("15:00:00", 1700)]
 
 
@@ -127,12 +128,14 @@ def test_an_order_of_too_many_shares_is_refused() -> None:
     ("table", "row", "column", "value", "sentence"),
     [
         (0, 2, "volume", 0, "the table: row 3: volume is 0, expected a number from 1"),
-        (0, 2, "price", -1.0, "row 3: price is -100, expected a number from 1"),
+        (0, 2, "price", -1.0, "row 3: price is -1.0, expected a positive price up to 214748"),
+        (0, 2, "price", float("nan"), "row 3: price is nan, expected a positive price up to 2147"),
         (0, 2, "price", 11.875, "row 3: price is 11.875, expected a multiple of 1/100"),
         (0, 2, "bid_uid", 0, "row 3: bid_uid is 0"),
-        (0, 2, "timestamp", "2022-09-30 09:00:00", r"row 3: timestamp is \d+, expected \d+"),
+        (0, 2, "timestamp", "2022-09-30 09:00:00", f"row 3: timestamp is {BACK}"),
         (1, 1, "timestamp", "2022-09-30 09:00:00", "row 2: timestamp"),
         (1, 1, "ask_volume_3", -5, "row 2: ask_volume_3 is -5, expected a number from 0"),
+        (1, 1, "ask_price_3", -5.5, "row 2: ask_price_3 is -5.5, expected a number from 0 to 2147"),
     ],
 )
 def test_a_bad_cell_is_refused(
@@ -209,12 +212,12 @@ def test_orders_that_cross_for_an_instant_trade_away() -> None:
     [
         (0, "side", "X", "row 1: side is 'X', expected one of B, S, 1, 2"),
         (0, "order_type", "9", "row 1: order_type is '9', expected one of 1, 2, U"),
-        (0, "price", "0", "row 1: price is 0, expected a positive price of an order"),
+        (0, "price", "0", "row 1: price is '0', expected a positive price of an order"),
         (0, "size", 0, "row 1: size is 0"),
         (0, "order_number", 10**5, "row 2: order_number is .*, expected 100000"),
         (1, "flag", "Z", "row 1: flag is 'Z', expected one of F, C"),
         (1, "size", -3, "row 1: size is -3"),
-        (1, "time", "2025-01-01", r"row 2: time is \d+, expected \d+ \(the row before\) or more"),
+        (1, "time", "2025-01-01", r"time is .*, expected 2025-01-01 \(the row before\) or later"),
     ],
 )
 def test_a_bad_order_row_is_refused(table: int, column: str, value: Any, sentence: str) -> None:

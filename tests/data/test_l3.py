@@ -219,12 +219,13 @@ def test_clocks(cells: list[str], unit: int | None, zone: str | None, sec: int, 
 
 
 GOOD = ["2024-03-01 09:30:00,add,buy,10.05,100,1,1", "2024-03-01 09:30:01,less,buy,10.05,50,1,2"]
+BACK = r"2024-03-01 09:29:59, expected 2024-03-01 09:30:00 \(the row before\) or later"
 
 
 @pytest.mark.parametrize(
     ("row", "line", "sentence"),
     [
-        (3, "2024-03-01 09:29:59,less,buy,1,5,1,2", r"row 3: when is \d+, expected \d+ \(the row"),
+        (3, "2024-03-01 09:29:59,less,buy,1,5,1,2", f"row 3: when is {BACK}"),
         (3, "2024-03-01 09:30:01,less,buy,1,5,1,0", "row 3: line is 0, expected 1 .* or more"),
         (3, "noon,less,buy,1,5,1,2", "row 3: when is 'noon', expected an ISO 8601 time without"),
         (2, "2024-03-01T09:30:00Z,add,buy,1,5,1,1", "row 2: when is .*Z', expected .* without an"),
@@ -232,23 +233,25 @@ GOOD = ["2024-03-01 09:30:00,add,buy,10.05,100,1,1", "2024-03-01 09:30:01,less,b
         (2, "2024-03-01 09:30:00+08,add,buy,1,5,1,1", "row 2: when is .*, expected .* without an"),
         (3, "2024-03-01 09:30:01,sold,buy,1,5,1,2", "what is 'sold', expected one of add, market"),
         (3, "2024-03-01 09:30:01,less,long,1,5,1,2", "way is 'long', expected one of buy, sell"),
-        (2, "2024-03-01 09:30:00,add,buy,0,5,1,1", "row 2: at is 0, expected a positive number"),
-        (2, "2024-03-01 09:30:00,add,buy,-1,5,1,1", "at is -100, expected a positive number"),
+        (2, "2024-03-01 09:30:00,add,buy,0,5,1,1", "row 2: at is '0', expected a positive price"),
+        (2, "2024-03-01 09:30:00,add,buy,-1,5,1,1", "at is '-1', expected a positive price"),
+        (2, "2024-03-01 09:30:00,add,buy,nan,5,1,1", "at is 'nan', expected a positive price"),
+        (2, ",add,buy,1,5,1,1", "row 2: when is '', expected an ISO 8601 time without"),
         (
             2,
             "2024-03-01 09:30:00,add,buy,1.005,5,1,1",
             "at is '1.005', expected a multiple",
         ),
-        (2, "2024-03-01 09:30:00,add,buy,x,5,1,1", "at is 'x', expected a number"),
-        (2, "2024-03-01 09:30:00,add,buy,inf,5,1,1", "at is 'inf', expected a number"),
+        (2, "2024-03-01 09:30:00,add,buy,x,5,1,1", "at is 'x', expected a positive price"),
+        (2, "2024-03-01 09:30:00,add,buy,inf,5,1,1", "at is 'inf', expected a positive pr"),
         (2, "2024-03-01 09:30:00,add,buy,1e30,5,1,1", "at is '1e30', expected a number up to"),
         (2, "2024-03-01 09:30:00,add,buy,99999999,5,1,1", "price is 9999999900, expected fewer"),
         (2, "2024-03-01 09:30:00,add,buy,42949673.96,5,1,1", "price is 4294967396, expected fewer"),
-        (2, "2024-03-01 09:30:00,add,buy,1,0,1,1", "shares is 0, expected a positive number"),
+        (2, "2024-03-01 09:30:00,add,buy,1,0,1,1", "shares is '0', expected a positive number"),
         (2, "2024-03-01 09:30:00,add,buy,1,2147483648,1,1", "size is 2147483648, expected at most"),
         (3, "2024-03-01 09:30:01,less,buy,1,,1,2", "row 3: shares is '', expected a number"),
         (3, "2024-03-01 09:30:01,less,buy,1,5,one,2", "number is 'one', expected a number"),
-        (3, "2024-03-01 09:30:01,add,buy,1,5,1,2", "row 3: order id is that of row 2, which still"),
+        (3, "2024-03-01 09:30:01,add,buy,1,5,1,2", "row 3: order id 1 is that of row 2, which"),
         (3, "2024-03-01 09:30:01,less,buy,1,5,1,2,3,4", "cannot be read as a table"),
     ],
 )
@@ -260,6 +263,16 @@ def test_a_bad_row_is_refused(tmp_path: pathlib.Path, row: int, line: str, sente
     with pytest.raises(InputError, match=sentence) as caught:
         read_l3(path, COLUMNS, resting=True, tick=1)
     assert str(caught.value).startswith(str(path))
+
+
+def test_an_empty_time_in_numbers_and_an_id_that_was_ranked() -> None:
+    frame = pd.DataFrame({"t": ["34200000", ""], "a": "n", "s": "B", "p": "1", "q": "2", "i": "7"})
+    columns = L3Columns("t", *"aspqi", {"n": Action.ADD}, {"B": Side.BUY}, time_unit=10**6)
+    with pytest.raises(InputError, match=r"row 2: t is '', expected a time as a number$"):
+        read_l3(frame, columns, resting=True)
+    frame = frame.assign(t="34200000", i=str(2**40))
+    with pytest.raises(InputError, match=f"row 2: order id {2**40} is that of row 1, which still"):
+        read_l3(frame, columns, resting=True)
 
 
 def test_the_good_rows_are_good(tmp_path: pathlib.Path) -> None:

@@ -131,6 +131,24 @@ def test_compressed_files_read_the_same(
     )
 
 
+def test_both_files_in_one_archive(
+    hand_files: Paths, hand_day: LobsterData, tmp_path: pathlib.Path
+) -> None:
+    """As LOBSTER's samples come, with a read-me."""
+    path = tmp_path / "sample.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file in zip(("message", "orderbook"), hand_files, strict=True):
+            archive.write(file, f"day/A_2012-06-21_34200000_57600000_{name}_3.csv")
+        archive.writestr("day/ReadMe.txt", "about")
+    day = read_lobster(path, path)
+    assert np.array_equal(day.order_id, hand_day.order_id)
+    assert np.array_equal(day.l2.size, hand_day.l2.size)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("B_message_3.csv", "more")
+    with pytest.raises(InputError, match=r"holds 4 files .* one file with _message_ in its name"):
+        read_lobster(path, path)
+
+
 def test_tick_can_be_given(hand_files: Paths, hand_day: LobsterData) -> None:
     day = read_lobster(*hand_files, tick=50)
     visible = day.type <= MessageType.EXECUTION
@@ -284,7 +302,7 @@ def test_bad_files(tmp_path: pathlib.Path) -> None:
     with zipfile.ZipFile(both, "w") as archive:
         archive.write(m, "m.csv")
         archive.write(b, "b.csv")
-    refuses(both, b, "both.zip holds 2 files, expected one table")
+    refuses(both, b, r"both.zip holds 2 files \('m.csv', 'b.csv'\), expected one table.*; unpack")
     refuses(made("nothing.csv", b"34200,7,0,0,-1,-1"), made("nobook.csv", EMPTY.encode()), "no vis")
 
 

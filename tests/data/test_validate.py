@@ -82,7 +82,7 @@ def test_an_id_is_free_when_nothing_is_left(row: int, size: int, is_reused: bool
     if not is_reused:
         validate(flow, resting=True)
         return
-    with pytest.raises(InputError, match=r"^day.csv: row 9: order id is that of row 2, which"):
+    with pytest.raises(InputError, match=r"^day.csv: row 9: order id 1 is that of row 2, which"):
         validate(flow, resting=True, origin=FILE)
 
 
