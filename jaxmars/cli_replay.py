@@ -101,9 +101,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help=f"orders a side of the book can hold (default: {FIRST_SLOTS}, and more as needed)",
         type=whole(1, MOST_SLOTS),
     )
-    when = {"metavar": "HH:MM:SS"}
-    add("--from", dest="begin", help="compare and draw from this time on", type=clock_time, **when)
-    add("--until", dest="end", help="stop after this time", type=clock_end, **when)
+    begins: dict[str, Any] = {"dest": "begin", "type": clock_time, "metavar": "HH:MM:SS"}
+    add("--from", help="compare and draw from this time on", **begins)
+    add("--until", help="stop after this time", **begins | {"dest": "end", "type": clock_end})
 
 
 def run(args: argparse.Namespace) -> None:

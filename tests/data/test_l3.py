@@ -267,7 +267,9 @@ def test_a_bad_row_is_refused(tmp_path: pathlib.Path, row: int, line: str, sente
 
 def test_an_empty_time_in_numbers_and_an_id_that_was_ranked() -> None:
     frame = pd.DataFrame({"t": ["34200000", ""], "a": "n", "s": "B", "p": "1", "q": "2", "i": "7"})
-    columns = L3Columns("t", *"aspqi", {"n": Action.ADD}, {"B": Side.BUY}, time_unit=10**6)
+    columns = L3Columns(
+        "t", "a", "s", "p", "q", "i", {"n": Action.ADD}, {"B": Side.BUY}, time_unit=10**6
+    )
     with pytest.raises(InputError, match=r"row 2: t is '', expected a time as a number$"):
         read_l3(frame, columns, resting=True)
     frame = frame.assign(t="34200000", i=str(2**40))
