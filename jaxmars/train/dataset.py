@@ -145,14 +145,27 @@ class Dataset:
         """The endless stream of batches for a seed, from its beginning."""
         return Windows(self, batch, seed)
 
-    def in_order(self, batch: int) -> Iterator[Batch]:
-        """Every window once, in the order of the shards; what does not fill a batch is left out.
+    def in_order(self, batch: int, most: int | None = None) -> Iterator[Batch]:
+        """Windows in the order of the shards; the last batch holds what is left.
+
+        Args:
+          batch: windows.
+          most: windows to take, spread evenly over all shards; None for every window.
 
         Yields:
           Windows of `length` + 1 rows.
         """
-        for first in range(0, self.num_windows - batch + 1, batch):
-            yield all_own(self.read(np.arange(first, first + batch), None))
+        count = self.num_windows if most is None else min(most, self.num_windows)
+        for first in range(0, count, batch):
+            place = np.arange(first, min(first + batch, count))
+            yield all_own(self.read(self._spread(place, count), None))
+
+    def _spread(self, place: np.ndarray, count: int) -> np.ndarray:
+        """Windows `[n]` by their place `[n]` among `count`: one of each of `count` stretches of
+        equal length, at a fixed random place in it, so that no time of the day is preferred."""
+        whole, rest = divmod(self.num_windows, count)
+        begin, end = (x * whole + x * rest // count for x in (place, place + 1))
+        return begin + _below(end - begin, begin, key_of(0, 0))
 
     def read(self, number: np.ndarray, key: np.ndarray | None) -> np.ndarray:
         """Windows by their number within an epoch.
@@ -257,11 +270,11 @@ def dataset_source(folder: str | os.PathLike[str], model: OrderModelConfig) -> S
         converters=train.converters,
         domain=train.domain,
         training=train.windows,
-        validation=lambda batch: held_out.in_order(min(batch, held_out.num_windows)),
+        validation=held_out.in_order,
     )
 
 
-def _below(room: np.ndarray, shard: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """One number in [0, room) per shard and key, int64 (`room` is far below 2**32: no bias)."""
-    high = mix(shard.astype(np.uint64) ^ mix(key)) >> np.uint64(32)
+def _below(room: np.ndarray, place: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """One number in [0, room) per place and key, int64 (`room` is far below 2**32: no bias)."""
+    high = mix(place.astype(np.uint64) ^ mix(key)) >> np.uint64(32)
     return ((high * room.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)

@@ -8,7 +8,6 @@ bit or nearly so (a program compiled anew may round one order's loss differently
 
 import contextlib
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -136,8 +135,7 @@ def _train_on(
 def _held_out(run: Run) -> list[Batch]:
     """The windows that validate, on the devices."""
     batch = run.cfg.batch // run.cfg.accumulate
-    count = -(-run.cfg.validation_windows // batch)
-    found = itertools.islice(run.source.validation(batch), count)
+    found = run.source.validation(batch, run.cfg.validation_windows)
     even = lambda x: len(x.rows) % jax.device_count() == 0
     place = lambda x: devices.split() if even(x) else devices.everywhere()
     return [jax.device_put(x, place(x)) for x in found]

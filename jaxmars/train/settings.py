@@ -24,7 +24,7 @@ class TrainConfig:
       seed: of parameters and of the order of the data.
       report_every: steps between two lines of progress.
       save_every: steps between two checkpoints, each after a validation.
-      validation_windows: most windows that validate.
+      validation_windows: most windows that validate, spread over the whole validation part.
     """
 
     steps: int = 2500

@@ -1,8 +1,9 @@
 """Where training windows come from: the reference market (`train.dataset` for recorded days)."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +24,14 @@ BINS_SEED = 0  # the reference market has one set of bins, whatever the seed of 
 VALIDATION_GENERATION = 1_000_000  # never reached by training
 
 
+class Validation(Protocol):
+    """Windows that are not trained on, the same ones in every call."""
+
+    def __call__(self, batch: int, most: int | None = None) -> Iterator[Batch]:
+        """Windows in batches, about `most` of them (None for all); the last batch may be short."""
+        ...
+
+
 class Source(NamedTuple):
     """Everything training needs to know of its data."""
 
@@ -33,7 +42,7 @@ class Source(NamedTuple):
     converters: Converters
     domain: Domain
     training: Callable[[int, int], Stream]  # windows per batch and seed of their order
-    validation: Callable[[int], Iterator[Batch]]  # windows per batch
+    validation: Validation
 
 
 def reference_source(
@@ -59,6 +68,10 @@ def reference_source(
         make = functools.partial(generation, batch, shuffle)
         return Generations(make, "the reference market", batch, shuffle)
 
+    def validation(batch: int, most: int | None = None) -> Iterator[Batch]:
+        count = None if most is None else -(-most // batch)
+        return itertools.islice(generation(batch, seed, VALIDATION_GENERATION), count)
+
     return Source(
         text=(
             "the reference market (synthetic): its default parameters, other presets and random "
@@ -70,5 +83,5 @@ def reference_source(
         converters=converters,
         domain=domain,
         training=training,
-        validation=lambda batch: generation(batch, seed, VALIDATION_GENERATION),
+        validation=validation,
     )

@@ -146,9 +146,24 @@ def test_few_maps_stay_open(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_pass_in_order(folder: pathlib.Path) -> None:
+    """With what does not fill a batch."""
     held_out = Dataset(folder, "validation", LENGTH)
     batches = list(held_out.in_order(2))
-    assert [batch.rows[:, 0, PLACE].tolist() for batch in batches] == [[0, 7], [14, 21]]
+    assert [batch.rows[:, 0, PLACE].tolist() for batch in batches] == [[0, 7], [14, 21], [28]]
+
+
+def test_a_few_windows_are_of_all_shards(tmp_path: pathlib.Path) -> None:
+    """As many of each as its length asks for, at many times of the day, the same in every call."""
+    shards = 20
+    write_dataset(tmp_path, {"train": [9], "validation": [40 * LENGTH + 1] * shards})
+    held_out = Dataset(tmp_path, "validation", LENGTH)
+    rows = np.concatenate([x.rows for x in held_out.in_order(64, 4 * shards)])
+    assert np.bincount(rows[:, 0, NUMBER]).tolist() == [4] * shards
+    assert len(set(rows[:, 0, PLACE].tolist())) > shards
+    again = np.concatenate([x.rows for x in held_out.in_order(7, 4 * shards)])
+    assert np.array_equal(rows, again)
+    every = np.concatenate([x.rows for x in held_out.in_order(64, 10**6)])
+    assert len(every) == held_out.num_windows == len({tuple(x) for x in every[:, 0, 1:3].tolist()})
 
 
 def test_a_source_of_training(folder: pathlib.Path) -> None:
