@@ -18,6 +18,7 @@ from jaxmars.errors import InputError
 from jaxmars.tasks.lob_bench_data import (
     Progress,
     Sequence,
+    check_lengths,
     check_sequences,
     common_levels,
     with_levels,
@@ -72,7 +73,7 @@ class LobBenchResult(NamedTuple):
     """Everything the benchmark found."""
 
     scores: list[ScoreResult]
-    l1: Averages  # over the unconditional scores, as published results are
+    l1: Averages  # over the unconditional scores that have a floor, as those of the floor
     wasserstein: Averages
     floor_l1: np.ndarray  # [halvings, 3] float64, averages over scores: mean, median, IQM
     floor_wasserstein: np.ndarray  # [halvings, 3] float64
@@ -103,11 +104,11 @@ class LobBenchResult(NamedTuple):
             )
             for score in self.scores
         ]
-        averaged = self.scores[: len(UNCONDITIONAL)]
-        past_l1 = _point_averages(np.array([[s.conditioning_l1 for s in averaged]]))[0]
-        past_wasserstein = _point_averages(
-            np.array([[s.conditioning_wasserstein for s in averaged]])
-        )[0]
+        known = self.scores[: len(UNCONDITIONAL)]
+        past_l1 = _past_averages([(s.l1, s.floor_l1, s.conditioning_l1) for s in known])
+        past_wasserstein = _past_averages(
+            [(s.wasserstein, s.floor_wasserstein, s.conditioning_wasserstein) for s in known]
+        )
         rows += [
             {"score": name}
             | _columns("l1", self.l1[number], self.floor_l1[:, number], past_l1[number])
@@ -150,14 +151,14 @@ def lob_bench(
 
     Returns:
       The result. Books are compared on the levels that all sequences have, at most 10; sequences
-      with more are cut to what LOBSTER records with fewer.
+      with more are cut to what LOBSTER records with fewer. Averages, also those of the floor, are
+      over the unconditional scores with a value and a floor: halves may lack what is rare.
 
     Raises:
-      InputError: fewer than 4 sequences of a kind, one of fewer than 102 messages, or other ticks.
+      InputError: fewer than 4 sequences of a kind, one of fewer than 102 messages on the levels
+        compared, or other ticks.
     """
-    sets = _checked(real, generated, conditioning)
-    levels = common_levels([x for x in sets if x])
-    real, generated, conditioning = (with_levels(x, levels) for x in sets)
+    levels, (real, generated, conditioning) = _comparable(real, generated, conditioning)
     steps = len(SCORES) + len(UNCONDITIONAL) + 3
     done = 0
 
@@ -181,12 +182,16 @@ def lob_bench(
     step("responses of the mid")
     told, floor_told = _discriminate(real, generated, seed, seeds, step)
     averaged = scores[: len(UNCONDITIONAL)]
+    l1, floor_l1 = _averages(drawn_l1, [s.floor_l1 for s in averaged], rng)
+    wasserstein, floor_wasserstein = _averages(
+        drawn_wasserstein, [s.floor_wasserstein for s in averaged], rng
+    )
     return LobBenchResult(
         scores=scores,
-        l1=averages(drawn_l1, rng),
-        wasserstein=averages(drawn_wasserstein, rng),
-        floor_l1=_point_averages(np.stack([s.floor_l1 for s in averaged], 1)),
-        floor_wasserstein=_point_averages(np.stack([s.floor_wasserstein for s in averaged], 1)),
+        l1=l1,
+        wasserstein=wasserstein,
+        floor_l1=floor_l1,
+        floor_wasserstein=floor_wasserstein,
         divergence=divergence,
         impact=impact(real_moves, generated_moves, rng),
         floor_impact=_impact_floor(real_moves, halves),
@@ -199,10 +204,10 @@ def lob_bench(
     )
 
 
-def _checked(
+def _comparable(
     real: Ordered[Sequence], generated: Ordered[Sequence], conditioning: Ordered[Sequence]
-) -> tuple[Ordered[Sequence], ...]:
-    """The three sets, after refusing what cannot be compared."""
+) -> tuple[int, list[list[Sequence]]]:
+    """Common levels and the three sets cut to them, after refusing what cannot be compared."""
     if not real:
         raise InputError("there are no real sequences, expected some to compare with")
     tick = real[0].tick
@@ -210,7 +215,12 @@ def _checked(
     for name, sequences in sets.items():
         if name != "conditioning" or sequences:
             check_sequences(sequences, name, tick)
-    return tuple(sets.values())
+    levels = common_levels([x for x in sets.values() if x])
+    cut = {name: with_levels(sequences, levels) for name, sequences in sets.items()}
+    where = f" on {levels} level{'s' if levels > 1 else ''}, as many as all books have"
+    for name, sequences in cut.items():
+        check_lengths(sequences, name, where)
+    return levels, list(cut.values())
 
 
 def _halves(sequences: int, rng: np.random.Generator) -> list[Halves]:
@@ -244,6 +254,31 @@ def _score(
         float(past.wasserstein[0]),
     )
     return row, draws
+
+
+def _averages(
+    drawn: np.ndarray, floor: list[np.ndarray], rng: np.random.Generator
+) -> tuple[Averages, np.ndarray]:
+    """Averages of the generated sequences and of the floor over the scores that both have.
+
+    Args:
+      drawn: `[scores, 1 + resamples]`.
+      floor: `[halvings]` of each score.
+      rng: of the intervals.
+    """
+    known = np.array([_averaged(x, y) for x, y in zip(drawn[:, 0], floor, strict=True)])
+    return averages(drawn[known], rng), _point_averages(np.stack(floor, 1)[:, known])
+
+
+def _past_averages(scores: list[tuple[Interval, np.ndarray, float]]) -> np.ndarray:
+    """Averages `[3]` of the conditioning data over the scores of the other averages."""
+    past = [past for found, floor, past in scores if _averaged(found.value, floor)]
+    return _point_averages(np.array([past], float))[0]
+
+
+def _averaged(value: float, floor: np.ndarray) -> bool:
+    """Whether a score enters the averages: it has a value, and a floor in all halvings."""
+    return bool(np.isfinite(value) and np.isfinite(floor).all())
 
 
 def _point_averages(table: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ Sequence = LobsterData
 
 CENT = 100  # LOBSTER price units (1e-4 of the currency) per tick
 MOST_LEVELS = 10  # of a book that are compared
-# A hundred changes of the book and the move after them: every score then has a value.
+# A hundred changes of the book and the move after them: what the scores of the flow need.
 LEAST_MESSAGES = 102
 LEAST_SEQUENCES = 4  # two halves, each in two parts
 REAL, GENERATED, CONDITIONING = "data_real", "data_gen", "data_cond"
@@ -139,16 +139,32 @@ def check_sequences(sequences: Ordered[Sequence], name: str, tick: int) -> None:
             f"there are {len(sequences)} {name} sequences, expected at least {LEAST_SEQUENCES} "
             "(long ones can be cut)"
         )
+    check_lengths(sequences, name)
     for number, sequence in enumerate(sequences, 1):
-        found = len(sequence.type)
-        if found < LEAST_MESSAGES:
-            raise InputError(
-                f"{name} sequence {number} has {found} messages, expected at least {LEAST_MESSAGES}"
-            )
         if sequence.tick != tick:
             raise InputError(
                 f"{name} sequence {number} has a tick of {sequence.tick} LOBSTER price units, "
                 f"expected {tick} as in the first real sequence"
+            )
+
+
+def check_lengths(sequences: Ordered[Sequence], name: str, where: str = "") -> None:
+    """Refuses a set with a sequence of too few messages.
+
+    Args:
+      sequences: the set.
+      name: says which it is.
+      where: says what was left out of it, if anything was.
+
+    Raises:
+      InputError: a sequence of fewer than `LEAST_MESSAGES` messages.
+    """
+    for number, sequence in enumerate(sequences, 1):
+        found = len(sequence.type)
+        if found < LEAST_MESSAGES:
+            raise InputError(
+                f"{name} sequence {number} has {found} messages{where}, expected at least "
+                f"{LEAST_MESSAGES}"
             )
 
 

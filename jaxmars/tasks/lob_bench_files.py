@@ -175,9 +175,10 @@ def _remarks(past: bool) -> list[str]:
     """What a reader must know to use the table."""
     lines = [
         "L1 is the total variation of histograms, W1 the Wasserstein distance in pooled standard "
-        f"deviations. The averages are over the {len(UNCONDITIONAL)} unconditional scores. The "
-        "floor is the mean of the same number over random halves of the real sequences against "
-        "each other: what is not above it cannot be told from the market with data of this size.",
+        f"deviations. The averages are over those of the {len(UNCONDITIONAL)} unconditional scores "
+        "that have a number and a floor. The floor is the mean of the same number over random "
+        "halves of the real sequences against each other: what is not above it cannot be told from "
+        "the market with data of this size.",
     ]
     if past:
         lines += [

@@ -142,6 +142,28 @@ def test_a_deeper_book_is_cut() -> None:
     assert result.scores[12].l1.value == 0  # there is one level only
 
 
+def quiet_touch(sequence: Sequence, last: int) -> Sequence:
+    """The sequence with a touch that stays as it is from row `last`."""
+    rows = np.minimum(np.arange(len(sequence.type)), last)
+    price, size = (np.array(x) for x in sequence.l2)
+    for x in (price, size):
+        x[:, :, 0] = x[rows, :, 0]
+    return sequence._replace(l2=sequence.l2._replace(price=price, size=size))
+
+
+def test_messages_are_counted_on_the_levels_compared() -> None:
+    deep = [*several(0, 3, messages=SHORT), quiet_touch(random_sequence(3, SHORT), 89)]
+    flat = [
+        x._replace(l2=L2(*(level[:, :, :1] for level in x.l2)))
+        for x in several(50, 4, messages=SHORT)
+    ]
+    sentence = "sequence 4 has 90 messages on 1 level, as many as all books have, expected at least"
+    with pytest.raises(InputError, match=f"real {sentence} 102"):
+        lob_bench(deep, flat, seeds=1)
+    with pytest.raises(InputError, match=f"generated {sentence} 102"):
+        lob_bench(flat, deep, seeds=1)
+
+
 @pytest.mark.parametrize(
     ("real", "generated", "sentence"),
     [
@@ -252,10 +274,32 @@ def still(sequence: Sequence) -> Sequence:
     return sequence._replace(l2=L2(*(x[rows] for x in sequence.l2)))
 
 
+def no_trades(sequence: Sequence) -> Sequence:
+    return sequence._replace(type=np.where(sequence.type == 4, 1, sequence.type))
+
+
+def test_averages_are_over_the_scores_that_have_a_floor() -> None:
+    """The real sequences have no trade (no floor at all), or one of them has (no W1 floor)."""
+    trading, past = several(10, 4, messages=SHORT), several(20, 4, messages=SHORT)
+    quiet = [no_trades(x) for x in several(0, 4, messages=SHORT)]
+    for real, left_out in (
+        (quiet, ("l1", "wasserstein")),
+        ([*quiet, trading[0]], ("wasserstein",)),
+    ):
+        table = lob_bench(real, trading, past, seeds=1).table().set_index("score")
+        assert table.loc["volume per minute", "l1"] > 0
+        for metric in ("l1", "wasserstein"):
+            names = [s.name for s in UNCONDITIONAL]
+            if metric in left_out:
+                names.remove("volume per minute")
+            for end in ("", "_floor", "_conditioning"):
+                each = table.loc[names, f"{metric}{end}"].to_numpy(float)
+                assert table.loc["mean", f"{metric}{end}"] == pytest.approx(each.mean())
+
+
 def test_what_does_not_exist_is_left_out(tmp_path: pathlib.Path) -> None:
     """No trade anywhere, and too few changes of the book for the discriminator."""
-    drop = lambda x: x._replace(type=np.where(x.type == 4, 1, x.type))
-    quiet = [still(drop(x)) for x in several(0, 8, messages=SHORT)]
+    quiet = [still(no_trades(x)) for x in several(0, 8, messages=SHORT)]
     result = lob_bench(quiet[:4], quiet[4:])
     table = result.table().set_index("score")
     assert table.loc["volume per minute", ["l1", "wasserstein"]].isna().all()
