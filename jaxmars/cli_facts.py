@@ -76,12 +76,13 @@ def describe_run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(result: "FactsResult", out: pathlib.Path) -> None:
-    """The table on stdout."""
-    from jaxmars.tasks.facts_files import FILES, markdown
+    """The table on stdout, what is not as expected or cannot be told on stderr."""
+    from jaxmars.tasks.facts_files import FILES, markdown, undecided
 
     print(markdown(result))
-    verdicts = result.verdicts()
-    missing = [str(fact) for fact, verdict in verdicts.items() if verdict is not True]
+    missing = [str(fact) for fact, verdict in result.verdicts().items() if verdict is False]
     if missing:
         print(f"note: not as expected: facts {', '.join(missing)}", file=sys.stderr)
+    if result.undecided():
+        print(f"note: undecided: {undecided(result)}", file=sys.stderr)
     print(f"wrote {out}/{', '.join(FILES)}")

@@ -70,6 +70,16 @@ def test_historical_days(
     events = write_events(tmp_path / "events.parquet")
     assert facts(events, "--historical", message, "--out", tmp_path / "out") == 0
     assert "* historical: 15 windows of 26 minutes, 1 symbol, 1 group" in capsys.readouterr().out
+    assert facts(message, "--out", tmp_path / "day") == 0
+    printed = capsys.readouterr()
+    lacks = (
+        "fact 7 (needs 10 returns at a time of day, and that they vary), "
+        "fact 11 (needs two groups of windows)"
+    )
+    assert f"Undecided (?): {lacks}.\n" in printed.out
+    *others, last = printed.err.splitlines()
+    assert last == f"note: undecided: {lacks}"
+    assert all("7" not in line and "11" not in line for line in others)
 
 
 @pytest.mark.parametrize(

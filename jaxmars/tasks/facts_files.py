@@ -108,14 +108,15 @@ def summary(result: FactsResult) -> dict[str, Any]:
 
 def markdown(result: FactsResult) -> str:
     """The table and what it rests on, as Markdown."""
-    verdicts = result.verdicts()
+    verdicts, unknown = result.verdicts(), len(result.undecided())
     good = sum(verdict is True for verdict in verdicts.values())
     lines = [
         "# Stylized facts",
         "",
         *(f"* {_words(source)}" for source in result.sources),
-        f"* {good} of {len(verdicts)} facts as expected in the simulated windows; facts "
-        f"{' and '.join(map(str, ABSENT))} are expected to be absent",
+        f"* {good} of {len(verdicts)} facts as expected in the simulated windows"
+        f"{f', {unknown} undecided' if unknown else ''}; facts {' and '.join(map(str, ABSENT))} "
+        "are expected to be absent",
         "",
         "| fact | | statistic | historical | simulated | null band | rule | pass |",
         "|---:|---|---|---:|---:|---:|---|:---:|",
@@ -132,10 +133,15 @@ def markdown(result: FactsResult) -> str:
             number(row["simulated"], row["simulated_error"]),
             band(row["null_low"], row["null_high"]),
             row["rule"],
-            {True: "yes", False: "**no**", None: ""}[_plain(row["passes"])],
+            {True: "yes", False: "**no**", None: "?" if row["rule"] else ""}[_plain(row["passes"])],
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_remarks(result)]) + "\n"
+
+
+def undecided(result: FactsResult) -> str:
+    """Facts without a verdict and what each lacks, empty if there are none."""
+    return ", ".join(f"fact {fact} (needs {lack})" for fact, lack in result.undecided().items())
 
 
 def number(mean: float, error: float) -> str:
@@ -159,6 +165,8 @@ def _remarks(result: FactsResult) -> list[str]:
         "means if returns are independent and Gaussian. Correlations of fact 10 are with the "
         "volume of a minute, those of fact 11 with five-minute volatility.",
     ]
+    if result.undecided():
+        lines += ["", f"Undecided (?): {undecided(result)}."]
     few = len(result.simulated.minutes.symbol) < ENOUGH_WINDOWS
     if few:
         lines += ["", f"Fewer than {ENOUGH_WINDOWS:,} simulated windows: an indication only."]

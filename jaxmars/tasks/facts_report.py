@@ -79,6 +79,17 @@ class FactsResult(NamedTuple):
             for fact, marks in found.items()
         }
 
+    def undecided(self) -> dict[int, str]:
+        """What each fact without a verdict in the simulated source lacks, by the fact's number."""
+        found: dict[int, str] = {}
+        for statistic in STATISTICS:
+            mean, error, _ = _shown(statistic, self.simulated.facts)
+            lack = statistic.lacking(mean, error)
+            if lack:
+                found.setdefault(statistic.fact, lack)
+        verdicts = self.verdicts()
+        return {fact: lack for fact, lack in found.items() if verdicts[fact] is None}
+
     def estimate(self, value: Callable[[Facts], np.ndarray], source: Source) -> Estimate:
         """Mean and band of a curve.
 

@@ -13,6 +13,7 @@ from jaxmars.tasks.facts_statistics import (
     FINE_SPAN,
     HALF_LAGS,
     LAGS,
+    LEAST_RETURNS,
     RETURN_LAGS,
     SPANS,
     VOLUME_LAGS,
@@ -35,6 +36,7 @@ FACT_NAMES = {
     10: "volume and volatility",
     11: "asymmetry of time scales",
 }
+VARIED = "volumes and returns that vary"
 ABSENT = (3, 9)  # in MarS's data, real and simulated
 
 
@@ -47,6 +49,7 @@ class Statistic(NamedTuple):
     low: float | None = None  # the mean over groups must not be below, at any lag; None: no rule
     high: float | None = None  # nor above
     z_high: float | None = None  # mean over its standard error must not be above
+    needs: str = "returns that vary"  # for a number
 
     @property
     def rule(self) -> str:
@@ -78,6 +81,17 @@ class Statistic(NamedTuple):
                 return False
         above = self.low is None or mean >= self.low
         return above and (self.high is None or mean <= self.high)
+
+    def lacking(self, mean: float, error: float) -> str:
+        """What the rule would need to be decided, empty if it is decided or there is none.
+
+        Args:
+          mean: over groups.
+          error: standard error of it; nan for one group.
+        """
+        if not self.rule or self.passes(mean, error) is not None:
+            return ""
+        return "two groups of windows" if np.isfinite(mean) else self.needs
 
 
 def _at(field: str, places: np.ndarray, *wanted: int) -> Callable[[Facts], np.ndarray]:
@@ -120,19 +134,31 @@ STATISTICS = (
     Statistic(4, "excess kurtosis, 5 minutes", _at("kurtosis", SPANS, 5)),
     Statistic(4, "excess kurtosis, 20 minutes", _at("kurtosis", SPANS, 20)),
     Statistic(4, f"20 minutes - {LARGEST_SHARE} x 1 minute", _excess_left, None, 0.0),
-    Statistic(5, "Fano factor per window", _all("fano_window"), 1.2, None),
+    Statistic(
+        5,
+        "Fano factor per window",
+        _all("fano_window"),
+        1.2,
+        needs="two windows of a group, and returns that vary",
+    ),
     Statistic(5, "Fano factor per hour", _all("fano_hour")),
     Statistic(6, "lag 1", _at("clustering", LAGS, 1), 0.1, 0.4),
     Statistic(6, "lag 1 within windows", _at("clustering_within", LAGS, 1)),
-    Statistic(7, "kurtosis over time of day", _at("kurtosis_conditional", SPANS, 1), 0.3, None),
+    Statistic(
+        7,
+        "kurtosis over time of day",
+        _at("kurtosis_conditional", SPANS, 1),
+        0.3,
+        needs=f"{LEAST_RETURNS} returns at a time of day, and that they vary",
+    ),
     Statistic(7, "kurtosis of GARCH residuals", _all("kurtosis_garch")),
     Statistic(8, "lag 5", _at("clustering", LAGS, 5), 0.05, None),
     Statistic(8, "lag 10", _at("clustering", LAGS, 10), 0.03, None),
     Statistic(8, "lag 1 - lag 5", _drop(1, 5), 0.0, None),
     Statistic(8, "lag 5 - lag 10", _drop(5, 10), 0.0, None),
     Statistic(9, "lag 1", _at("leverage", LAGS, 1), -0.05, 0.05),
-    Statistic(10, "same minute", _at("volume", VOLUME_LAGS, -1), 0.2, None),
+    Statistic(10, "same minute", _at("volume", VOLUME_LAGS, -1), 0.2, needs=VARIED),
     Statistic(10, "next minute", _at("volume", VOLUME_LAGS, 0)),
-    Statistic(10, "lag 1", _at("volume", VOLUME_LAGS, 1), 0.05, None),
+    Statistic(10, "lag 1", _at("volume", VOLUME_LAGS, 1), 0.05, needs=VARIED),
     Statistic(11, "C(5) - C(-5)", _at("asymmetry", HALF_LAGS, FINE_SPAN), None, -0.03, z_high=-2.0),
 )

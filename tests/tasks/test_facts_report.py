@@ -128,9 +128,11 @@ def test_estimates_leave_out_what_is_not_a_number() -> None:
         ({"high": -0.03, "z_high": -2.0}, -0.1, np.nan, None),
     ],
 )
-def test_rules(limits: dict[str, float], mean: float, error: float, expected: bool | None) -> None:
+def test_rules(limits: dict[str, Any], mean: float, error: float, expected: bool | None) -> None:
     statistic = Statistic(1, "x", lambda f: f.volume, **limits)
     assert statistic.passes(mean, error) is expected
+    lack = "two groups of windows" if np.isfinite(mean) else "returns that vary"
+    assert statistic.lacking(mean, error) == (lack if limits and expected is None else "")
 
 
 def test_every_fact_has_a_rule() -> None:
@@ -181,7 +183,11 @@ def test_one_group_and_no_history() -> None:
     text = markdown(alone)
     assert "A source of one group has no standard error." in text
     assert "Fewer than 1,000 simulated windows" in text and "**no**" in text
-    assert alone.verdicts()[11] is None
+    unknown = {fact for fact, verdict in alone.verdicts().items() if verdict is None}
+    assert 11 in alone.undecided() and set(alone.undecided()) == unknown
+    assert f", {len(unknown)} undecided; facts 3 and 9" in text
+    assert text.count(" | ? |") == len(unknown)
+    assert "fact 11 (needs two groups of windows)." in text
     table: Any = alone.table()
     assert table["historical"].isna().all()
 
