@@ -142,7 +142,9 @@ def stylized_facts(
     """Cont's eleven stylized facts, computed as the MarS release does.
 
     Each statistic is computed on the pooled windows of a group and averaged over groups. Groups
-    are symbols; if there is one symbol only, 23 of its windows at a time stand for one.
+    are symbols; if there is one symbol only, 23 of its windows at a time stand for one. Unlike the
+    release, fact 7 leaves out times of day with fewer than ten returns (why:
+    `facts_statistics.by_time_of_day`).
 
     Args:
       simulated: windows to judge.

@@ -24,7 +24,7 @@ FINE_SPAN = 5  # minutes of a coarse return
 LARGEST_RETURN = 0.5  # kurtosis leaves out what is larger: taken for an error of the data
 LARGEST_SKEWED = 0.05  # and skewness what is larger than this
 TAIL = 0.99  # quantile above which an absolute return is extreme
-LEAST_RETURNS = 10  # of a time of day that has a deviation
+LEAST_RETURNS = 10  # of a time of day that has a deviation; the release asks for no number
 HOUR = 60  # minutes
 
 
