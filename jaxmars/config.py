@@ -280,6 +280,8 @@ class OrderModelConfig:
         )
         require_whole("model config", self, 1, positive)
         require_whole("model config", self, 0, "num_ratio_rows")
+        if not is_finite(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"model config dropout must be in [0, 1), got {self.dropout!r}")
         if self.emb_dim % (2 * self.num_heads):
             raise ValueError(
                 f"model config emb_dim {self.emb_dim} must be a multiple of twice num_heads "

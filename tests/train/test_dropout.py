@@ -38,6 +38,12 @@ def attention(key: jax.Array, length: int) -> tuple[Any, Any]:
     return run, run(None)
 
 
+@pytest.mark.parametrize("rate", [1.0, -0.1, np.nan, True, "0.1"])
+def test_a_rate_that_cannot_be(rate: Any) -> None:
+    with pytest.raises(ValueError, match=r"model config dropout must be in \[0, 1\), got "):
+        dataclasses.replace(MODEL, dropout=rate)
+
+
 def test_weights_vanish_at_the_rate_and_keep_their_mean(key: jax.Array) -> None:
     run, whole = attention(key, LENGTH)
     found = np.asarray(jax.jit(jax.vmap(run))(jax.random.split(key, DRAWS)))
