@@ -177,7 +177,7 @@ def fit(
       The state after the last step.
 
     Raises:
-      TrainingError: the loss is not finite.
+      TrainingError: the loss or the gradient norm is not finite.
       InputError: batches that the devices cannot divide.
     """
     advance, rate = make_step(graphdef, cfg), schedule(cfg)
@@ -209,9 +209,26 @@ def fit(
 
 
 def _means(results: list[StepResult], step: int) -> tuple[float, float]:
-    """Mean loss and gradient norm; `TrainingError` unless the loss is finite."""
-    loss = float(np.mean([np.asarray(result.loss) for result in results]))
-    norm = float(np.mean([np.asarray(result.gradient_norm) for result in results]))
-    if not np.isfinite(loss):
-        raise TrainingError(f"the loss is {loss} at step {step}, expected a finite number")
+    """Mean loss and gradient norm; `TrainingError` unless those of every step are finite."""
+    loss, norm = (float(np.mean([np.asarray(x) for x in xs])) for xs in zip(*results, strict=True))
+    for name, value in (("loss", loss), ("gradient norm", norm)):
+        if not np.isfinite(value):
+            raise TrainingError(f"the {name} is {value} at step {step}, expected a finite number")
     return loss, norm
+
+
+@jax.jit
+def _all_finite(params: Params) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(params)]))
+
+
+def check_finite(state: TrainState) -> None:
+    """Refuses parameters that are not worth keeping.
+
+    Raises:
+      TrainingError: one of them is not finite.
+    """
+    if not bool(_all_finite(state.params)):
+        raise TrainingError(
+            f"a parameter is nan or infinite at step {int(state.step)}, expected finite numbers"
+        )

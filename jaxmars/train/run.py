@@ -21,7 +21,14 @@ from jaxmars.models import OrderModel
 from jaxmars.train.checkpoint import Checkpoints
 from jaxmars.train.flops import flops_per_order, peak_flops
 from jaxmars.train.log import Log
-from jaxmars.train.loop import Progress, TrainingError, TrainState, fit, init_state
+from jaxmars.train.loop import (
+    Progress,
+    TrainingError,
+    TrainState,
+    check_finite,
+    fit,
+    init_state,
+)
 from jaxmars.train.losses import Batch, evaluate
 from jaxmars.train.settings import TrainConfig
 from jaxmars.train.sources import Source
@@ -67,7 +74,8 @@ def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
     Raises:
       InputError: the folder holds another run or a damaged one, cannot be written to, or another
         process is at work in it.
-      TrainingError: the loss is not finite; the last good checkpoint stays.
+      TrainingError: the loss, the gradient norm or a parameter is not finite; the last good
+        checkpoint stays.
     """
     claim(run.out, run.about, KIND)
     with alone(run.out, KIND), contextlib.closing(Checkpoints(run.out / CHECKPOINTS)) as kept:
@@ -119,6 +127,7 @@ def _train_on(
         log.add(progress.step, numbers)
         goes_on = watch(line)
         if due or not goes_on:
+            check_finite(state)
             export(run, state, line)
             checkpoints.save(state, stream.state())  # no batch of a later step is taken yet
         return goes_on

@@ -12,8 +12,10 @@ from flax import nnx
 
 from jaxmars.config import OrderModelConfig
 from jaxmars.models import OrderModel
+from jaxmars.train import loop
 from jaxmars.train.loop import (
     Progress,
+    StepResult,
     TrainingError,
     TrainState,
     fit,
@@ -164,6 +166,19 @@ def test_a_loss_that_is_not_finite_stops_training(
     cfg = dataclasses.replace(CFG, report_every=10)
     with pytest.raises(TrainingError, match=f"the loss is nan at step {step}, expected a finite"):
         fit(model.graphdef, init_state(broken, cfg), batches, cfg, lambda *_: True)
+
+
+def test_a_gradient_that_is_not_finite_stops_training(
+    model: OrderModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the loss is, at the step that is the last anyway."""
+    results = iter([StepResult(jnp.float32(1), jnp.float32(x)) for x in (2, math.nan)])
+    step = lambda state, _: (state._replace(step=state.step + 1), next(results))
+    monkeypatch.setattr(loop, "make_step", lambda *_: step)
+    cfg = dataclasses.replace(CFG, steps=2, report_every=2)
+    batches = [repetitive(np.random.default_rng(1))] * 2
+    with pytest.raises(TrainingError, match="the gradient norm is nan at step 2, expected a fin"):
+        fit(model.graphdef, init_state(model.params, cfg), batches, cfg, lambda *_: True)
 
 
 def test_training_ends_with_the_batches(model: OrderModel) -> None:

@@ -234,13 +234,25 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     train(run_of(world, out), lambda line: line.progress.step < SAVED)
     before = (out / "model" / "model.safetensors").read_bytes()
     broken = run_of(world, out, learning_rate=1e30, warmup=1)
-    with pytest.raises(TrainingError, match=r"loss is (nan|inf).*; step \d+ is kept in"):
+    with pytest.raises(TrainingError, match=r"(loss|norm) is (nan|inf).*; step \d+ is kept in"):
         train(broken, lambda line: True)
     kept = checkpoint.Checkpoints(out / CHECKPOINTS).latest
     assert kept is not None
     assert kept == OrderModel.from_pretrained(out / "model").manifest["steps_done"]
     if kept == SAVED:
         assert (out / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_a_stop_does_not_keep_parameters_that_are_not_finite(
+    world: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Off a save step, where nothing validates them."""
+    out = tmp_path / "stop"
+    broken = run_of(world, out, learning_rate=3e38, weight_decay=1e9, warmup=1)
+    with pytest.raises(TrainingError, match="no checkpoint was written yet in"):
+        train(broken, lambda line: line.progress.step < 2)
+    assert not (out / "model").exists()
+    assert checkpoint.Checkpoints(out / CHECKPOINTS).latest is None
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
