@@ -36,6 +36,7 @@ EXAMPLE = """\
 
 [[folders]]              # every LOBSTER pair in a folder, named as LOBSTER names them
 lobster = "lobster"
+# tick = 100             # 1e-4 currency (default: found from the prices of each day)
 
 # [[days]]               # a LOBSTER pair of another name
 # symbol = "GOOG"
@@ -104,6 +105,7 @@ def _model(table: Table, bins: Converters | None) -> OrderModelConfig:
 def _folder(table: Table, here: pathlib.Path) -> list[Day]:
     """The LOBSTER pairs of a folder, by name."""
     folder = here / table.text("lobster", "the folder of LOBSTER pairs")
+    tick = _tick(table)
     table.finish()
     if not folder.is_dir():
         raise InputError(f"{table.where}: {folder} is not a folder, expected LOBSTER pairs there")
@@ -113,7 +115,7 @@ def _folder(table: Table, here: pathlib.Path) -> list[Day]:
         if found is None:
             continue
         book = message.with_name(message.name.replace("_message_", "_orderbook_"))
-        days.append(_lobster(found[1], _date(found[2], str(message)), message, book, None))
+        days.append(_lobster(found[1], _date(found[2], str(message)), message, book, tick))
     if not days:
         raise InputError(
             f"{table.where}: {folder} holds no LOBSTER pair, expected files such as "
@@ -135,7 +137,7 @@ def _day(table: Table, here: pathlib.Path, market: MarketConfig) -> Day:
         options: dict[str, Any] = {"kind": "events", "tick_size": tick_size}
         table.finish()
         return Day(symbol, date, (file,), options, functools.partial(events_day, file, tick_size))
-    tick = table.whole("tick", 1, MOST_TICK) if "tick" in table else None
+    tick = _tick(table)
     if given == ["lobster"]:
         files = table.items("lobster", "the message file and the book file")
         if len(files) != 2 or not all(isinstance(x, str) and x for x in files):
@@ -147,6 +149,11 @@ def _day(table: Table, here: pathlib.Path, market: MarketConfig) -> Day:
     table.finish()
     read = functools.partial(table_day, file, columns, tick, market)
     return Day(symbol, date, (file, columns), {"kind": "orders", "tick": tick}, read)
+
+
+def _tick(table: Table) -> int | None:
+    """Price units of a tick, None to find it from the prices."""
+    return table.whole("tick", 1, MOST_TICK) if "tick" in table else None
 
 
 def _lobster(

@@ -49,6 +49,7 @@ from jaxmars.train.shards import (
 from jaxmars.train.splits import Split, check_split
 from jaxmars.train.tokenise import measure, opening, order_times, part_domain, tokenise
 
+MOST_DATES = 5  # of each tick that an error names
 BOTH_PASSES = FITTING, TOKENISING = "bins", "tokens"
 
 
@@ -72,6 +73,37 @@ class Recipe(NamedTuple):
     bins: Converters | None  # bins of a model to use; None to fit them on the training part
 
 
+class Ticks:
+    """The tick of every day. Bins are in ticks, so the days of a symbol must have the same."""
+
+    def __init__(self) -> None:
+        self._days: dict[str, dict[float, list[str]]] = {}
+
+    def add(self, day: Day, tick_size: float) -> None:
+        """One day; ticks that differ by rounding are the same."""
+        ticks = self._days.setdefault(day.symbol, {})
+        ticks.setdefault(float(f"{tick_size:.9g}"), []).append(day.date.isoformat())
+
+    def check(self) -> None:
+        """Refuses several ticks of one symbol.
+
+        Raises:
+          InputError: says which days have which.
+        """
+        for symbol, ticks in self._days.items():
+            if len(ticks) > 1:
+                found = "; ".join(f"{tick:g} on {_some(ticks[tick])}" for tick in sorted(ticks))
+                raise InputError(
+                    f"the days of {symbol} have ticks of {found}: expected one tick, as bins are "
+                    "in ticks; give the tick of each day in the recipe, or build them apart"
+                )
+
+
+def _some(dates: list[str]) -> str:
+    more = len(dates) - MOST_DATES
+    return ", ".join(dates[:MOST_DATES]) + (f" and {more:,} more days" if more > 0 else "")
+
+
 Report = Callable[[str, int, int], None]
 """(pass, days done, days in all)"""
 
@@ -91,8 +123,8 @@ def build_dataset(
       The manifest, as written.
 
     Raises:
-      InputError: a day that cannot be read or is given twice, a folder with something else in it,
-        or too little variety to fit the bins.
+      InputError: a day that cannot be read or is given twice, days of one symbol with other ticks,
+        a folder with something else in it, or too little variety to fit the bins.
     """
     _check(recipe)
     check_out(out, (MANIFEST, FILE_NAME, JOURNAL))
@@ -107,13 +139,16 @@ def build_dataset(
         start_journal(out, plan, bins)
     tables = bins.converters.tables()
     shards: list[Shard] = []
+    ticks = Ticks()
     for done, (day, sums) in enumerate(zip(recipe.days, hashes, strict=True), 1):
         names = [shard_name(day.symbol, day.date, x) for x in recipe.split.splits(day.date)]
         kept = [finished.shards[x] for x in names if is_whole(out, finished.shards.get(x))]
         shards += (
             kept if len(kept) == len(names) else _write_day(day, sums, recipe, bins, tables, out)
         )
+        ticks.add(day, shards[-1].tick_size)
         report(TOKENISING, done, len(recipe.days))
+    ticks.check()
     manifest = Manifest(
         plan_sha256=plan,
         converters_sha256=converters_digest(bins.converters),
@@ -169,15 +204,17 @@ def _plan(recipe: Recipe, hashes: list[list[str]]) -> str:
 def _fit(recipe: Recipe, report: Report) -> Bins:
     """The first pass: bins and domain of the training part, whose days alone are read."""
     days = [day for day in recipe.days if TRAIN in recipe.split.splits(day.date)]
-    sample = BinSample()
+    sample, ticks = BinSample(), Ticks()
     for done, day in enumerate(days, 1):
-        flow = day.read().flow
+        flow, tick_size, _ = day.read()
+        ticks.add(day, tick_size)
         found = measure(flow, recipe.market)
         stamps = order_times(day.symbol, day.date, flow.event)
         for part in recipe.split.parts(day.date, stamps):
             if part.split == TRAIN:
                 sample.add(day.symbol, day.date, part, found, flow.l2)
         report(FITTING, done, len(days))
+    ticks.check()
     converters = sample.fit(recipe.model) if recipe.bins is None else recipe.bins
     return Bins(converters, domain_entries(sample.domain(converters)))
 

@@ -317,6 +317,24 @@ def test_recipes_that_make_no_dataset(world: World, change, message: str, tmp_pa
     assert not (world.folder / "none").exists()
 
 
+@pytest.mark.parametrize("coarse", [0, 2])
+def test_other_ticks_of_one_symbol_are_refused(
+    world: World, tmp_path: pathlib.Path, coarse: int
+) -> None:
+    """Of days that train and of days that validate; other symbols may have another one."""
+
+    def change(day: Day) -> Day:
+        return day._replace(read=lambda: day.read()._replace(tick_size=0.05))
+
+    days = [change(day) if i in (coarse, 1, 3) else day for i, day in enumerate(world.days)]
+    dates = ["2030-01-03", "2030-01-01"] if coarse == 0 else ["2030-01-01", "2030-01-03"]
+    message = "days of A have ticks of 0.01 on {}; 0.05 on {}: expected one".format(*dates)
+    split = DateSplit(VALIDATION if coarse else None, None)
+    with pytest.raises(InputError, match=message):
+        build_dataset(recipe_of(days, split), tmp_path, {}, silent)
+    assert not (tmp_path / "manifest.json").exists()
+
+
 def test_orders_out_of_time_are_refused(world: World, tmp_path: pathlib.Path) -> None:
     flow = random_flow(0, ORDERS)
     sec = np.array(flow.event.time.sec)
