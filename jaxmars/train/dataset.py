@@ -11,8 +11,10 @@ the place in the stream is one number.
 import hashlib
 import os
 import pathlib
+import sys
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ from jaxmars.train.sources import Source
 from jaxmars.train.streams import check_identity
 
 MOST_OPEN = 256  # memory maps kept open
+PATIENCE = 5.0  # seconds between two lines of a check of all shards
 
 
 class Dataset:
@@ -132,14 +135,18 @@ class Dataset:
                 f"{model.num_time_rows} of {name}"
             )
 
-    def verify(self) -> None:
-        """Reads every shard of the split through.
+    def verify(self, report: Callable[[], None] = lambda: None) -> None:
+        """Reads every shard that holds a window through.
+
+        Args:
+          report: called after every shard.
 
         Raises:
           InputError: a file that is missing or has changed.
         """
         for shard in self.shards:
             check_shard(self.folder, shard)
+            report()
 
     def windows(self, batch: int, seed: int) -> "Windows":
         """The endless stream of batches for a seed, from its beginning."""
@@ -271,7 +278,24 @@ def dataset_source(folder: str | os.PathLike[str], model: OrderModelConfig) -> S
         domain=train.domain,
         training=train.windows,
         validation=held_out.in_order,
+        verify=lambda: _verify((train, held_out)),
     )
+
+
+def _verify(parts: tuple[Dataset, ...]) -> None:
+    """Reads all shards of some splits through, with a line on stderr now and then."""
+    wanted, done = sum(len(part.shards) for part in parts), 0
+    shown = time.monotonic()
+
+    def report() -> None:
+        nonlocal done, shown
+        done += 1
+        if time.monotonic() - shown > PATIENCE:
+            shown = time.monotonic()
+            print(f"checking the shards: {done:,}/{wanted:,}", file=sys.stderr, flush=True)
+
+    for part in parts:
+        part.verify(report)
 
 
 def _below(room: np.ndarray, place: np.ndarray, key: np.ndarray) -> np.ndarray:

@@ -72,11 +72,12 @@ def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
       The model as written to `run.out / "model"`.
 
     Raises:
-      InputError: the folder holds another run or a damaged one, cannot be written to, or another
-        process is at work in it.
+      InputError: the data or the folder's run are damaged, the folder holds another run, cannot be
+        written to, or another process is at work in it.
       TrainingError: the loss, the gradient norm or a parameter is not finite; the last good
         checkpoint stays.
     """
+    run.source.verify()
     claim(run.out, run.about, KIND)
     with alone(run.out, KIND), contextlib.closing(Checkpoints(run.out / CHECKPOINTS)) as kept:
         stream = run.source.training(run.cfg.batch, run.cfg.seed)

@@ -3,7 +3,7 @@
     manifest.json    what the dataset is, and of every shard its symbol, date, split, rows, sha256
     converters.json  the bins of the rows
     SYMBOL_DATE_SPLIT.npy   one shard: the final rows of one day or of one part of it, [rows,
-                     ROW_WIDTH] int32, 176 bytes an order, read through a memory map
+                     ROW_WIDTH] int32, 4 * ROW_WIDTH bytes an order, read through a memory map
 
 A row is what `tokens.order.advance` makes; rows that a later merged cancel replaced are left out.
 A shard is complete once a line of the manifest (while it is built, of its journal) says so.
@@ -118,7 +118,10 @@ def check_shard(folder: pathlib.Path, shard: Shard) -> None:
     """
     open_shard(folder, shard)
     if file_hash(folder / shard.file) != shard.sha256:
-        raise InputError(f"{folder / shard.file} differs from the sha256 in its manifest")
+        raise InputError(
+            f"{folder / shard.file} differs from the sha256 in its manifest: it is damaged, "
+            "build the dataset again to repair it"
+        )
 
 
 def converters_digest(converters: Converters) -> str:

@@ -43,6 +43,7 @@ class Source(NamedTuple):
     domain: Domain
     training: Callable[[int, int], Stream]  # windows per batch and seed of their order
     validation: Validation
+    verify: Callable[[], None] = lambda: None  # raises `InputError` if what it reads is damaged
 
 
 def reference_source(

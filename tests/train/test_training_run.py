@@ -219,6 +219,25 @@ def test_other_data_are_refused(
         train(run, lambda line: True)
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_damaged_data_are_refused(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    """In one sentence, before anything is written."""
+    write_dataset(tmp_path / "data", {"train": [64, 120], "validation": [60], "test": [9]})
+    (tmp_path / "run.toml").write_text(CONFIG)
+    (file,) = (tmp_path / "data").glob(f"S0_*_{split}.npy")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    out = tmp_path / "out"
+    assert main(["train", "--config", str(tmp_path / "run.toml"), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{file.name} differs from the sha256 in its manifest: it is damaged, build" in error
+    assert not out.exists()
+
+
 def test_a_folder_of_something_else_is_refused(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
     (tmp_path / "thesis.tex").write_text("all of it")
     with pytest.raises(InputError, match="holds no training run, expected one or an empty"):
