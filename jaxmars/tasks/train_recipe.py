@@ -15,7 +15,7 @@ from jaxmars.tokens.domain import domain_from_json
 from jaxmars.train.dataset import Dataset, dataset_source
 from jaxmars.train.run import Run
 from jaxmars.train.settings import SIZES, TrainConfig
-from jaxmars.train.shards import TRAIN
+from jaxmars.train.shards import BINS, TRAIN
 from jaxmars.train.sources import Source, reference_source
 
 MOST = 2**31 - 1
@@ -75,6 +75,7 @@ def read_run(path: pathlib.Path, out: pathlib.Path, made_by: dict[str, Any]) -> 
     model_table.finish()
     top.finish()
     source = _source(data_table, here, config, start, cfg)
+    _check_bins(model_table, config, source.model)
     if start is None:
         start = OrderModel.init(source.model, jax.random.key(cfg.seed))
     model = dataclasses.replace(start, converters=source.converters)
@@ -170,6 +171,14 @@ def _source(
         data.check_model("the weights to go on from", config, start.converters)
         return dataset_source(folder, config)._replace(model=config)
     return dataset_source(folder, config)
+
+
+def _check_bins(table: Table, asked: OrderModelConfig, model: OrderModelConfig) -> None:
+    """Refuses numbers of bins that are not those of the data."""
+    for name in BINS:
+        there = getattr(model, name)
+        if name in table and getattr(asked, name) != there:
+            raise table.fail(name, f"{there}, as the dataset was built with, or nothing")
 
 
 def _known(start: OrderModel | None):
