@@ -13,8 +13,9 @@ from oracles.shard_days import LEVELS, MODEL, ORDER_COLUMNS, ORDER_TABLE, day_of
 from PIL import Image
 
 from jaxmars import __version__, cli, cli_data
+from jaxmars.config import Calendar
 from jaxmars.errors import InputError
-from jaxmars.tasks.data_files import clock_seconds
+from jaxmars.tasks.data_files import clock_seconds, open_minutes, per_minute
 from jaxmars.tokens.bins import load_converters
 from jaxmars.train.dataset import Dataset
 from jaxmars.train.shards import BINS, read_manifest
@@ -248,6 +249,25 @@ def test_the_clock_of_rows_jumps_over_breaks() -> None:
     clock = clock_seconds(elapsed, 36_000, breaks)
     assert clock.tolist() == [36_000, 36_010, 39_600, 45_001, 45_400]
     assert clock_seconds(elapsed, 46_000, breaks).tolist() == (46_000 + elapsed).tolist()
+
+
+def test_minutes_of_a_break_are_not_open() -> None:
+    """Only those that lie wholly in it: lunch, and the gap after the opening auction."""
+    is_open = open_minutes(Calendar.chinese_a_share().breaks)
+    assert np.flatnonzero(~is_open).tolist() == [*range(565, 570), *range(690, 780)]
+    assert np.flatnonzero(~open_minutes([(61, 239)])).tolist() == [2]
+    assert open_minutes([(61, 119)]).all()
+
+
+def test_orders_per_minute_leave_out_breaks() -> None:
+    """But not quiet minutes in which the market is open."""
+    is_open = open_minutes([(41_400, 46_800)])
+    minutes = np.zeros(1440, np.int64)
+    assert per_minute(minutes, is_open) == 0
+    minutes[[688, 780, 781]] = 2, 4, 4
+    assert per_minute(minutes, is_open) == 10 / 4
+    minutes[700] = 5
+    assert per_minute(minutes, is_open) == 15 / 5
 
 
 def test_a_recorded_day(real_data: pathlib.Path, world: pathlib.Path) -> None:

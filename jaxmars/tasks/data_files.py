@@ -1,7 +1,7 @@
 """A look at a dataset: what each shard holds, and how busy the market is over the day."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +58,9 @@ def inspect_dataset(
       InputError: a shard that is missing, damaged, or has another checksum.
     """
     rows, days = [], {}
-    breaks = _breaks(market_of(manifest, folder / MANIFEST))
+    market = market_of(manifest, folder / MANIFEST)
+    breaks = _breaks(market)
+    is_open = open_minutes([*breaks, *market.calendar.breaks])
     slots = int(np.prod([manifest.bins[name] for name in manifest.bins]))
     for done, shard in enumerate(manifest.shards, 1):
         check_shard(folder, shard)
@@ -68,7 +70,7 @@ def inspect_dataset(
         day = (shard.symbol, shard.date)
         days[day] = days.get(day, 0) + minutes
         kinds = np.bincount(content[:, ORDER_INDEX] // slots, minlength=NUM_TYPES)
-        rows.append(_row(shard, minutes, kinds))
+        rows.append(_row(shard, minutes, is_open, kinds))
         report(done, len(manifest.shards))
     minutes = np.stack(list(days.values()))
     busy = minutes > 0
@@ -88,6 +90,14 @@ def clock_seconds(elapsed: np.ndarray, opened: int, breaks: list[tuple[int, int]
     for begin, end in breaks:
         clock = clock + np.where((opened <= begin) & (clock > begin), end - begin, 0)
     return clock
+
+
+def open_minutes(breaks: Iterable[tuple[int, int]]) -> np.ndarray:
+    """`[1440]` bool: the minutes of the day that do not lie wholly within a break, in seconds."""
+    is_open = np.ones(_DAY_MINUTES, bool)
+    for begin, end in breaks:
+        is_open[-(-begin // _MINUTE) : end // _MINUTE] = False
+    return is_open
 
 
 def summary(found: Inspection) -> dict[str, Any]:
@@ -168,18 +178,32 @@ def _breaks(market: MarketConfig) -> list[tuple[int, int]]:
     return list(market.calendar.breaks)
 
 
-def _row(shard: Shard, minutes: np.ndarray, kinds: np.ndarray) -> dict[str, Any]:
+def per_minute(minutes: np.ndarray, is_open: np.ndarray) -> float:
+    """Mean orders of the minutes from the first order to the last, without those of breaks.
+
+    Args:
+      minutes: `[1440]` orders.
+      is_open: `[1440]` bool; a minute with orders counts whatever it says.
+    """
+    busy = np.flatnonzero(minutes)
+    if not len(busy):
+        return 0.0
+    counted = is_open | (minutes > 0)
+    return float(minutes.sum() / counted[busy[0] : busy[-1] + 1].sum())
+
+
+def _row(
+    shard: Shard, minutes: np.ndarray, is_open: np.ndarray, kinds: np.ndarray
+) -> dict[str, Any]:
     """One line of the table."""
     domain = shard_domain(shard)
-    busy = np.flatnonzero(minutes)
-    span = busy[-1] - busy[0] + 1 if len(busy) else 1
     share = {name: kinds[at] / max(shard.rows, 1) for name, at in _TYPES.items()}
     return {
         "symbol": shard.symbol,
         "date": shard.date,
         "split": shard.split,
         "rows": shard.rows,
-        "orders_per_minute": shard.rows / span,
+        "orders_per_minute": per_minute(minutes, is_open),
         **share,
         "spread": domain.spread[_MEDIAN] if domain.spread else np.nan,
         "size": domain.size[_MEDIAN] if domain.size else np.nan,
