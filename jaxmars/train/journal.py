@@ -22,6 +22,7 @@ from jaxmars.train.shards import (
     read_bins,
     read_entry,
     read_manifest,
+    writing,
 )
 
 JOURNAL = "build.jsonl"
@@ -76,17 +77,19 @@ def sweep(out: pathlib.Path) -> None:
 
 def start_journal(out: pathlib.Path, plan: str, bins: Bins) -> None:
     """Writes the bins, then the first line."""
-    save_converters(out, bins.converters)
+    with writing(out / FILE_NAME):
+        save_converters(out, bins.converters)
     header = dict(
         zip(_HEADER, (plan, converters_digest(bins.converters), bins.domain), strict=True)
     )
     line = json.dumps(header, allow_nan=False) + "\n"
-    write_atomically(out / JOURNAL, lambda path: path.write_text(line, encoding="utf-8"))
+    with writing(out / JOURNAL):
+        write_atomically(out / JOURNAL, lambda path: path.write_text(line, encoding="utf-8"))
 
 
 def note_shard(out: pathlib.Path, shard: Shard) -> None:
     """Adds a finished shard, and waits until the disk has it."""
-    with (out / JOURNAL).open("a", encoding="utf-8") as file:
+    with writing(out / JOURNAL), (out / JOURNAL).open("a", encoding="utf-8") as file:
         file.write(json.dumps(shard._asdict(), allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -9,13 +9,14 @@ A row is what `tokens.order.advance` makes; rows that a later merged cancel repl
 A shard is complete once a line of the manifest (while it is built, of its journal) says so.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,14 +78,35 @@ def shard_name(symbol: str, date: datetime.date, split: str) -> str:
 
 
 def write_shard(path: pathlib.Path, rows: np.ndarray) -> str:
-    """Writes rows `[n, ROW_WIDTH]` whole or not at all, and returns the sha256 of the file."""
+    """Writes rows `[n, ROW_WIDTH]` whole or not at all, and returns the sha256 of the file.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    rows = np.ascontiguousarray(rows, SHARD_TYPE)
+    header = np.lib.format.header_data_from_array_1_0(rows)
 
     def fill(part: pathlib.Path) -> None:
-        with part.open("wb") as file:
-            np.save(file, np.ascontiguousarray(rows, SHARD_TYPE), allow_pickle=False)
+        with part.open("wb") as file:  # not by `np.save`, which does not say why it failed
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(rows.data)
 
-    write_atomically(path, fill)
-    return file_hash(path)
+    with writing(path):
+        write_atomically(path, fill)
+        return file_hash(path)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """While a file is written: what goes wrong is said in one sentence.
+
+    Raises:
+      InputError: names the file and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def open_shard(folder: pathlib.Path, shard: Shard) -> np.ndarray:
@@ -207,10 +229,15 @@ def model_of(manifest: Manifest, model: OrderModelConfig) -> OrderModelConfig:
 
 
 def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
-    """Writes manifest.json, whole or not at all."""
+    """Writes manifest.json, whole or not at all.
+
+    Raises:
+      InputError: it cannot be written.
+    """
     shards = [shard._asdict() for shard in manifest.shards]
     text = to_json({"version": VERSION, **manifest._asdict(), "shards": shards})
-    write_atomically(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+    with writing(folder / MANIFEST):
+        write_atomically(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:

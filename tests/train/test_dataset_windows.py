@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 import pickle
+import resource
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from jaxmars.tokens.order import ROW_WIDTH
 from jaxmars.train import dataset as datasets
 from jaxmars.train.dataset import Dataset, dataset_source
 from jaxmars.train.losses import mean_loss
+from jaxmars.train.shards import write_shard
 
 
 @pytest.fixture
@@ -264,6 +266,30 @@ def test_a_split_without_shards(tmp_path: pathlib.Path) -> None:
     write_dataset(tmp_path, {"train": [20]})
     with pytest.raises(InputError, match="has no validation part"):
         Dataset(tmp_path, "validation", LENGTH)
+
+
+def test_a_shard_is_what_numpy_saves(tmp_path: pathlib.Path) -> None:
+    rows = np.arange(3 * ROW_WIDTH, dtype=np.int32).reshape(3, ROW_WIDTH)
+    for count in (0, 3):
+        write_shard(tmp_path / "ours.npy", rows[:count])
+        np.save(tmp_path / "numpy.npy", rows[:count])
+        assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_a_shard_that_finds_no_room(tmp_path: pathlib.Path) -> None:
+    """One sentence with the file and the reason; a file that was there stays."""
+    path = tmp_path / "S.npy"
+    write_shard(path, np.zeros((1, ROW_WIDTH)))
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(InputError, match=r"S.npy cannot be written: File too large$"):
+            write_shard(path, np.zeros((1000, ROW_WIDTH)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [x.name for x in tmp_path.iterdir()] == ["S.npy"]
 
 
 def edit(folder: pathlib.Path, change) -> None:
