@@ -1,6 +1,7 @@
 """What a run reports, line by line: JSON lines for programs, event files for TensorBoard."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -15,7 +16,8 @@ STEP = "step"
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a file, [] without one. A last line that was cut off is left out.
+    """The lines of a file, [] without one. A last line that was cut off is left out; null, a number
+    that is not known, is nan.
 
     Raises:
       InputError: a line that is no JSON object with a step.
@@ -33,8 +35,14 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
             raise InputError(
                 f"{path} line {number} is {text!r:.80}, expected a JSON object with a step"
             )
-        found.append(line)
+        found.append({key: math.nan if value is None else value for key, value in line.items()})
     return found
+
+
+def _text(line: dict[str, Any]) -> str:
+    """A line as JSON, which has no nan."""
+    known = lambda x: None if isinstance(x, float) and not math.isfinite(x) else x
+    return json.dumps({key: known(value) for key, value in line.items()}, allow_nan=False) + "\n"
 
 
 class Log:
@@ -49,17 +57,18 @@ class Log:
         self.path = folder / LINES
         lines = read_lines(self.path)
         kept = [line for line in lines if line[STEP] <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
+        text = "".join(map(_text, kept))
         write_atomically(self.path, lambda path: path.write_text(text))
         self._file = self.path.open("a")
         self._events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1)
 
     def add(self, step: int, numbers: dict[str, float]) -> None:
         """One line, on disk when this returns."""
-        self._file.write(json.dumps({STEP: step, **numbers}) + "\n")
+        self._file.write(_text({STEP: step, **numbers}))
         self._file.flush()
         for name, value in numbers.items():
-            self._events.add_scalar(name, value, step)
+            if math.isfinite(value):
+                self._events.add_scalar(name, value, step)
         self._events.flush()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """What training minimises: nats per order."""
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -78,7 +79,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """Mean loss over the orders to be learnt, and its standard error over windows, nats per order.
 
-    The error is that of a ratio of sums over windows, which are taken as independent.
+    The error is that of a ratio of sums over windows, which are taken as independent; nan for one
+    window, which does not tell.
     """
     sums, counts = [], []
     for batch in batches:
@@ -88,5 +90,7 @@ def evaluate(
         counts.append(own.sum(1))
     total, count = np.concatenate(sums), np.concatenate(counts)
     mean = total.sum() / max(count.sum(), 1)
+    if len(total) == 1:
+        return float(mean), math.nan
     spread = (total - mean * count).std(ddof=1) / max(count.mean(), 1)
     return float(mean), float(spread / np.sqrt(len(total)))

@@ -8,6 +8,7 @@ bit or nearly so (a program compiled anew may round one order's loss differently
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from jaxmars.train.streams import Stream
 
 CONFIG, CHECKPOINTS, WEIGHTS = "config.json", "checkpoints", "model"
 KIND = "training run"
+LOSS, ERROR = "validation_loss_nats", "validation_loss_standard_error"  # in the manifest
 
 
 class Run(NamedTuple):
@@ -57,7 +59,7 @@ class Line(NamedTuple):
     steps: int  # of the whole run
     utilisation: float  # of the machine's peak
     validation: float | None  # nats per order, at checkpoints
-    validation_error: float | None  # standard error over windows
+    validation_error: float | None  # standard error over windows, nan for one window
 
 
 def train(run: Run, watch: Callable[[Line], bool]) -> OrderModel:
@@ -139,7 +141,16 @@ def _train_on(
         last = checkpoints.latest
         kept = "no checkpoint was written yet" if last is None else f"step {last} is kept"
         raise TrainingError(f"{error}; {kept} in {run.out / CHECKPOINTS}") from None
-    return OrderModel.from_pretrained(run.out / WEIGHTS)
+    return _trained(run)
+
+
+def _trained(run: Run) -> OrderModel:
+    """The model as written; an error that is not known, null in the file, is nan."""
+    model = OrderModel.from_pretrained(run.out / WEIGHTS)
+    loss, error = (model.manifest.get(name) for name in (LOSS, ERROR))
+    if loss is None or error is not None:
+        return model
+    return dataclasses.replace(model, manifest={**model.manifest, ERROR: math.nan})
 
 
 def _held_out(run: Run) -> list[Batch]:
@@ -171,6 +182,8 @@ def validate(
 def export(run: Run, state: TrainState, line: Line) -> None:
     """Writes the weights with everything that made them."""
     params = jax.tree.map(np.asarray, state.params)
+    error = line.validation_error
+    known = error is not None and math.isfinite(error)
     manifest = {
         **run.made_by,
         "trained_on": run.source.text,
@@ -179,8 +192,8 @@ def export(run: Run, state: TrainState, line: Line) -> None:
         "steps_done": line.progress.step,
         "orders_seen": line.progress.step * run.cfg.batch * run.model.config.num_max_orders,
         "train_loss_nats": line.progress.loss,
-        "validation_loss_nats": line.validation,
-        "validation_loss_standard_error": line.validation_error,
+        LOSS: line.validation,
+        ERROR: error if known else None,
         "domain": run.source.domain._asdict(),
         "tick_size": run.source.market.tick_size,
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 import pathlib
 import signal
@@ -301,6 +302,23 @@ def test_a_damaged_checkpoint_is_one_sentence(world: pathlib.Path, tmp_path: pat
     with pytest.raises(InputError, match=r"checkpoint of step 4 in .* cannot be read") as caught:
         train(run_of(world, out), lambda line: True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_one_window_has_no_error(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Null in the files, which stay JSON, and nan for programs; going on keeps it so."""
+    out = tmp_path / "one"
+    strict = lambda text: json.loads(text, parse_constant=pytest.fail)
+    for steps in (SAVED, 2 * SAVED):
+        run = run_of(world, out, validation_windows=1)
+        model = train(run, lambda line, steps=steps: line.progress.step < steps)
+        assert np.isnan(model.manifest["validation_loss_standard_error"])
+        manifest = strict((out / "model" / "manifest.json").read_text())
+        assert manifest["validation_loss_standard_error"] is None
+        lines = [strict(text) for text in (out / LINES).read_text().splitlines()]
+        assert lines[SAVED - 1]["validation"] > 0
+        assert lines[SAVED - 1]["validation_error"] is None
+    assert np.isnan(read_lines(out / LINES)[-1]["validation_error"])
 
 
 def test_a_log_forgets_what_no_checkpoint_holds(tmp_path: pathlib.Path) -> None:
