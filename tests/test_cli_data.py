@@ -136,7 +136,8 @@ def test_the_example_is_a_recipe(
     with pytest.raises(InputError, match="is not a folder, expected LOBSTER pairs there"):
         run("build", "example.toml", "--out", "data")
     lines = [line.removeprefix("# ") for line in text.splitlines()[3:]]
-    whole = "\n".join(line for line in lines if 'lobster"' not in line and "folders" not in line)
+    of_folders = ('lobster"', "folders", "prices of each day")
+    whole = "\n".join(line for line in lines if not any(x in line for x in of_folders))
     (world / "example.toml").write_text(whole)
     with pytest.raises(InputError, match=r"message.csv does not exist, expected a file of GOOG"):
         run("build", "example.toml", "--out", "data")
@@ -164,6 +165,9 @@ def test_a_folder_of_lobster_pairs(world: pathlib.Path) -> None:
     (world / "lob.toml").write_text('[[folders]]\nlobster = "lob"\n')
     with pytest.raises(InputError, match="holds no LOBSTER pair"):
         run("build", "lob.toml", "--out", "data")
+    (world / "tick.toml").write_text('[[folders]]\nlobster = "lob"\ntick = 0\n')
+    with pytest.raises(InputError, match="tick is 0, expected a whole number"):
+        run("build", "tick.toml", "--out", "data")
     (world / "lob" / "X_2030-01-01_1_2_message_1.csv").write_text("")
     with pytest.raises(InputError, match=r"X_2030-01-01_1_2_orderbook_1.csv does not exist"):
         run("build", "lob.toml", "--out", "data")
