@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -62,7 +63,8 @@ def alone(out: pathlib.Path, kind: str) -> Iterator[None]:
 
 
 def claim(out: pathlib.Path, about: dict[str, Any], kind: str) -> None:
-    """Makes a folder that of a run which may be interrupted and started again.
+    """Makes a folder that of a run which may be interrupted and started again. Several processes of
+    one run may do so at once.
 
     Args:
       out: the folder, made if absent.
@@ -73,11 +75,12 @@ def claim(out: pathlib.Path, about: dict[str, Any], kind: str) -> None:
       InputError: it holds another run or something else.
     """
     path = out / CONFIG
+    # In this order, because another process of the run writes its other files after this one.
+    others = out.exists() and (not out.is_dir() or any(_real_names(out)))
     if not path.exists():
-        if out.exists() and (not out.is_dir() or any(_real_names(out))):
+        if others:
             raise InputError(f"{out} holds no {kind}, expected one or an empty or new folder")
         write_atomically(path, lambda part: part.write_text(to_json(about)))
-        return
     try:
         there = json.loads(path.read_text())
     except ValueError:
@@ -105,6 +108,13 @@ def first_difference(old: Any, new: Any, name: str = "") -> tuple[str, Any, Any]
 def _real_names(folder: pathlib.Path) -> list[str]:
     """What a folder holds besides files that were being written when something stopped."""
     return [path.name for path in folder.iterdir() if not path.name.startswith(PART)]
+
+
+def remove_parts(folder: pathlib.Path) -> None:
+    """Removes what stopped processes left half written. Whoever writes to the folder at this moment
+    would lose what it writes, so call it only when nobody does."""
+    for path in folder.glob(f"{PART}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_out(out: pathlib.Path, names: Iterable[str]) -> None:
