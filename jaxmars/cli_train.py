@@ -11,6 +11,7 @@ with the same file and folder.
 
 import argparse
 import contextlib
+import math
 import pathlib
 import signal
 import sys
@@ -129,7 +130,7 @@ def show(line: "Line") -> bool:
     left = (line.steps - progress.step) * per_step / MINUTE
     held_out = ""
     if line.validation is not None:
-        held_out = f"  validation {line.validation:.4f} ± {line.validation_error:.4f}"
+        held_out = f"  validation {with_error(line.validation, line.validation_error)}"
     print(
         f"step {progress.step:,}/{line.steps:,}  loss {progress.loss:.4f} nats/order  "
         f"{progress.orders_per_second:,.0f} orders/s  utilisation {line.utilisation:.1%}  "
@@ -144,5 +145,10 @@ def report(job: "Run", manifest: Mapping[str, Any]) -> None:
     """The result on stdout."""
     loss, error = manifest["validation_loss_nats"], manifest["validation_loss_standard_error"]
     if loss is not None:
-        print(f"validation loss {loss:.4f} ± {error:.4f} nats per order")
+        print(f"validation loss {with_error(loss, error)} nats per order")
     print(f"wrote {job.out}/model, metrics.csv, loss.png")
+
+
+def with_error(loss: float, error: float | None) -> str:
+    """A loss with its standard error, if that is known: one window does not tell."""
+    return f"{loss:.4f}" if error is None or math.isnan(error) else f"{loss:.4f} ± {error:.4f}"

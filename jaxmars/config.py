@@ -249,10 +249,9 @@ class OrderModelConfig:
         release serves; for comparison with what they put out.
       has_summary: whether the model reads the summary of a row (`tokens.summary`), which released
         models do not know.
-      fitting_cancels: whether a cancel of v shares is of the nearest own price where an order of v
-        shares or more rests, as any cancel in recorded flow is of an order that is as large. Else,
-        as in the release, of the nearest own price, at most what rests there: where a model misses
-        the sizes that takes out too little. Which is more like the market must be measured.
+      fitting_cancels: whether a cancel of v shares goes to the nearest price where v shares rest,
+        as in recorded flow; else, as in the release, to the nearest own price, where it takes out
+        at most what rests. Which is more like the market must be measured.
     """
 
     dropout: float = 0.1

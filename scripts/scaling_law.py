@@ -53,16 +53,15 @@ JOINT_PARTS = 4  # the joint logits of a whole batch would not fit beside anythi
 def shared(source: Source, cfg: TrainConfig) -> Source:
     """The source with the batches of a run kept in memory, for every size alike."""
     batches = list(itertools.islice(source.training(cfg.batch, cfg.seed), cfg.steps))
-    held_out = list(
-        itertools.islice(source.validation(cfg.batch), -(-cfg.validation_windows // cfg.batch))
-    )
+    held_out = list(source.validation(cfg.batch, cfg.validation_windows))
 
     def generation(number: int) -> Iterator[Batch]:
         if number:
             raise InputError("the shared batches of a scaling run are used up")
         return iter(batches)
 
-    def validation(batch: int) -> Iterator[Batch]:
+    def validation(batch: int, most: int | None = None) -> Iterator[Batch]:
+        del most  # as many as there are
         rows = np.concatenate([np.asarray(x.rows) for x in held_out])
         own = np.concatenate([np.asarray(x.own) for x in held_out])
         for first in range(0, len(rows) - batch + 1, batch):

@@ -15,12 +15,12 @@ from flax import nnx
 from jaxmars import clock
 from jaxmars.agents.base import Agent, Ask, Decision, MarketView, Request, make_request, no_request
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
-from jaxmars.book import mid_price
+from jaxmars.book import NO_KEY, mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
 from jaxmars.tokens.bins import TokenTables, sample
 from jaxmars.tokens.order import ELAPSED, TYPE_CANCEL, TYPE_SELL
 from jaxmars.tokens.window import History, Window, push_event
-from jaxmars.types import Event, Kind, Params, Side, Status, Time
+from jaxmars.types import L2, Event, Kind, Params, Side, Status, Time
 
 HALF_NANO = 500_000_000
 KEPT_AGENTS = 32
@@ -98,8 +98,11 @@ def background_agent(
     def act(
         params: _Ready, key: jax.Array, state: BackgroundState, view: MarketView
     ) -> tuple[BackgroundState, Request]:
-        del params, key, view
-        return state._replace(wake=clock.never()), state.plan
+        del params
+        plan = state.plan
+        if model.fitting_cancels:
+            plan = fitting_cancel(plan, view.l2, key)
+        return state._replace(wake=clock.never()), plan
 
     def update(
         params: _Ready,
@@ -118,7 +121,7 @@ def background_agent(
         uniforms = jax.random.uniform(key, (7,))
         slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
         mid = mid_price(view.l2, view.last_price)
-        plan, gap = decode_order(params.tables, slots, uniforms[4:], mid, cancel_kind(model))
+        plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
         due = clock.choose(finite, clock.plus(view.time, gap), clock.never())
         wake = clock.choose(is_done, due, state.wake)
         plan = jax.tree.map(lambda new, old: jnp.where(is_done, new, old), plan, state.plan)
@@ -135,13 +138,33 @@ def background_agent(
     )
 
 
-def cancel_kind(model: OrderModelConfig) -> Kind | Ask:
-    """What a model's cancels ask for."""
-    return Ask.CANCEL_FITTING if model.fitting_cancels else Kind.CANCEL
+def fitting_cancel(request: Request, l2: L2, key: jax.Array) -> Request:
+    """A cancel moved to the nearest price in sight where as many shares rest as it takes out.
+
+    Where nowhere as many rest it stays; one beyond what is in sight looks for a single order of its
+    size (`Ask.CANCEL_FITTING`). Other requests stay as they are.
+
+    Args:
+      request: `[]` leaves.
+      l2: snapshot of the book.
+      key: of the coin for a tie between the sides.
+    """
+    cancel, used = request.kind == Kind.CANCEL, l2.size > 0
+    inside = (jnp.where(used, l2.price, NO_KEY).min() <= request.price) & (
+        request.price <= jnp.where(used, l2.price, 0).max()
+    )
+    second = jnp.arange(2)[:, None] == jax.random.bernoulli(key)
+    rank = 2 * jnp.abs(l2.price - request.price) + second
+    fits = used & (l2.size >= request.size)
+    nearest = l2.price.reshape(-1)[jnp.where(fits, rank, NO_KEY).argmin()]
+    return request._replace(
+        kind=jnp.where(cancel & ~inside, Ask.CANCEL_FITTING, request.kind),
+        price=jnp.where(cancel & inside & fits.any(), nearest, request.price),
+    )
 
 
 def decode_order(
-    tables: TokenTables, slots: jax.Array, uniforms: jax.Array, mid: jax.Array, cancel: Kind | Ask
+    tables: TokenTables, slots: jax.Array, uniforms: jax.Array, mid: jax.Array
 ) -> tuple[Request, Time]:
     """An order and the wait before it from model slots.
 
@@ -150,7 +173,6 @@ def decode_order(
       slots: `[4]` int32 (type, price, volume, interval).
       uniforms: `[3]` float32 for the values inside price, volume and interval bins.
       mid: `[]` int32, ticks.
-      cancel: what a cancel asks for, see `cancel_kind`.
 
     Returns:
       The request and the wait. Price and size are rounded to the nearest integer, half to even.
@@ -160,7 +182,7 @@ def decode_order(
     size = _rounded(*sample(tables.pred_order_volume, volume, uniforms[1]))
     wait = Time(*sample(tables.order_interval, interval, uniforms[2]))
     request = make_request(
-        kind=jnp.where(kind == TYPE_CANCEL, cancel, Kind.LIMIT),
+        kind=jnp.where(kind == TYPE_CANCEL, Kind.CANCEL, Kind.LIMIT),
         side=jnp.where(kind == TYPE_SELL, Side.SELL, Side.BUY),
         price=mid + offset,
         size=size,

@@ -23,7 +23,7 @@ from flax import nnx
 from jax import lax
 
 from jaxmars import clock
-from jaxmars.agents.background import BackgroundState, cancel_kind
+from jaxmars.agents.background import BackgroundState
 from jaxmars.agents.base import Agent
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig
@@ -277,13 +277,7 @@ def _settle(
     is_new = state.proposal.is_new
     mid = mid_price(market.l2, market.last_price)
     plan, due = planned(
-        params.tables,
-        state.proposal,
-        verdict.slots,
-        verdict.finite,
-        mid,
-        market.time,
-        cancel_kind(cfg.target.config),
+        params.tables, state.proposal, verdict.slots, verdict.finite, mid, market.time
     )
     delay = row(market.delay.communication, CROWD)
     wake = queue_wake(cfg.market, agent, market.time, due, delay)

@@ -15,10 +15,9 @@ from jaxmars.agents.background import (
     BackgroundParams,
     BackgroundState,
     background_agent,
-    cancel_kind,
     decode_order,
 )
-from jaxmars.agents.base import Agent, Ask, Decision, MarketView, Request
+from jaxmars.agents.base import Agent, Decision, MarketView, Request
 from jaxmars.agents.policy import ContextPolicy, anchored
 from jaxmars.book import mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
@@ -28,7 +27,7 @@ from jaxmars.sim.speculative_orders import VERDICT_DRAWS
 from jaxmars.tokens.bins import TokenTables
 from jaxmars.tokens.order import ELAPSED
 from jaxmars.tokens.window import History, push_event
-from jaxmars.types import Event, Kind, Params, Status, Time
+from jaxmars.types import Event, Params, Status, Time
 
 PLAN_DRAWS = 7  # uniforms of a plan: four slots, three values inside bins
 VERDICT = 1  # folded into the crowd's key of a step
@@ -82,7 +81,6 @@ def make_crowd(target: Net, draft: Net, market: MarketConfig, growth: int) -> Cr
     """The crowd of two models whose contexts grow by `growth` rows."""
     latest = target.config.num_time_rows * target.config.seconds_per_row
     policies = anchored(target.config, growth), anchored(draft.config, growth)
-    cancel = cancel_kind(target.config)
 
     def update(
         params: Ready,
@@ -104,7 +102,7 @@ def make_crowd(target: Net, draft: Net, market: MarketConfig, growth: int) -> Cr
         slots, finite = net.head.sample(hidden, uniforms[:NUM_SLOTS], params.temperature)
         proposal = Proposal(hidden, slots, uniforms[NUM_SLOTS:], verdict, is_done, finite)
         mid = mid_price(view.l2, view.last_price)
-        plan, wake = planned(params.tables, proposal, slots, finite, mid, view.time, cancel)
+        plan, wake = planned(params.tables, proposal, slots, finite, mid, view.time)
         wake = clock.choose(is_done, wake, state.wake)
         plan = jax.tree.map(lambda new, old: jnp.where(is_done, new, old), plan, state.plan)
         outside = (last[ELAPSED] < 0) | (last[ELAPSED] >= latest)
@@ -123,11 +121,10 @@ def planned(
     finite: jax.Array,
     mid: jax.Array,
     now: Time,
-    cancel: Kind | Ask,
 ) -> tuple[Request, Time]:
     """The plan of `slots` with the values that the proposal's uniforms choose, and when it is due:
     never where the logits were not finite."""
-    plan, gap = decode_order(tables, slots, proposal.values, mid, cancel)
+    plan, gap = decode_order(tables, slots, proposal.values, mid)
     return plan, clock.choose(finite, clock.plus(now, gap), clock.never())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from oracles import order_state as oracle
+from oracles.desk_view import host_view
 from oracles.tiny_world import (
     PAST_EVENTS,
     PRICE,
@@ -28,10 +29,10 @@ from jaxmars.agents.background import (
     BackgroundParams,
     BackgroundState,
     background_agent,
-    cancel_kind,
     decode_order,
+    fitting_cancel,
 )
-from jaxmars.agents.base import Ask, Request
+from jaxmars.agents.base import Ask, make_request
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix, anchored, exact
 from jaxmars.book import mid_price
@@ -360,7 +361,7 @@ def test_decoded_values_are_rounded_to_even() -> None:
         np.array([-1.0, 0, 9]), [np.zeros(1), np.full(1, 2.25)], [np.ones(1)] * 2
     )
     tables = Converters(bins, bins, bins, waits, bins).tables()
-    decode = jax.jit(functools.partial(decode_order, cancel=cancel_kind(MODEL)))
+    decode = jax.jit(decode_order)
     expected = dict(ROUNDED)
     for i, value in enumerate(values.tolist()):
         slots = jnp.array([2, i, i, 1], jnp.int32)
@@ -373,40 +374,57 @@ def test_decoded_values_are_rounded_to_even() -> None:
     assert (int(wait.sec), int(wait.nsec)) == (0, 0)
 
 
-def test_cancels_are_those_of_the_release_unless_they_are_to_fit() -> None:
-    assert cancel_kind(MODEL) == cancel_kind(OrderModelConfig.released()) == Kind.CANCEL
-    assert cancel_kind(dataclasses.replace(MODEL, fitting_cancels=True)) == Ask.CANCEL_FITTING
+def test_a_fitting_cancel_goes_where_its_shares_rest() -> None:
+    """Nearest first, a fair coin between the sides; what is out of sight is left to the book."""
+    rng = np.random.default_rng(8)
+    fit = quick_jit(fitting_cancel)
+    moved = beyond = 0
+    for i in range(300):
+        gaps = rng.integers(1, 4, (2, 4)).cumsum(1)
+        used = np.arange(4) < rng.integers(0, 5, (2, 1))
+        price = np.where(used, [PRICE - gaps[0], PRICE + gaps[1]], 0)
+        size = np.where(used, 100 * rng.integers(1, 6, (2, 4)), 0)
+        asked, shares = PRICE + int(rng.integers(-14, 15)), 100 * int(rng.integers(1, 8))
+        l2 = L2(jnp.asarray(price, jnp.int32), jnp.asarray(size, jnp.int32))
+        found = fit(make_request(Kind.CANCEL, 0, asked, shares), l2, jax.random.key(i))
+        seen = price[used].tolist()
+        inside = bool(seen) and min(seen) <= asked <= max(seen)
+        enough = price[used & (size >= shares)].tolist()
+        nearest = min((abs(at - asked) for at in enough), default=None)
+        if inside and nearest is not None:
+            assert int(found.price) in [at for at in enough if abs(at - asked) == nearest]
+            moved += int(found.price) != asked
+        else:
+            assert int(found.price) == asked
+        assert int(found.kind) == (Kind.CANCEL if inside else Ask.CANCEL_FITTING)
+        beyond += not inside
+        other = make_request(Kind.LIMIT, 1, asked, shares)
+        assert rows_equal(fit(other, l2, jax.random.key(i)), other)
+    assert moved > 30 and beyond > 30
 
 
-def first_plans(config: OrderModelConfig, past: Past) -> Request:
-    """What 64 crowds plan first."""
-    model = loud_model(config)
-    agents = (background_agent(model.graphdef, config, CFG, exact(config)),)
-    params = (BackgroundParams(model.params, tiny_converters().tables(), 1.0),)
-    history, late = history_after(past, WINDOW, CFG), clock.make_time(past.time.sec + 60)
-
-    @quick_jit
-    @jax.vmap
-    def plan(key: jax.Array) -> Request:
-        start = (past.book, past.time, late, past.last_price, (history,))
-        market = init_market(key, params, *start, agents=agents, cfg=CFG)
-        ready = prepare(params, agents)
-        crowd = agents[0].refresh(ready[0], market.agents[0])
-        market, _ = step(key, market._replace(agents=(crowd,)), ready, agents=agents, cfg=CFG)
-        return market.agents[0].plan
-
-    return plan(jax.random.split(jax.random.key(3), 64))
+def test_a_tie_between_the_sides_is_decided_by_a_fair_coin() -> None:
+    l2 = L2(jnp.array([[99], [101]], jnp.int32), jnp.array([[500], [500]], jnp.int32))
+    keys = jax.random.split(jax.random.key(1), 400)
+    request = make_request(Kind.CANCEL, 0, 100, 300)
+    found = jax.vmap(lambda key: fitting_cancel(request, l2, key).price)(keys)
+    assert set(found.tolist()) == {99, 101}
+    assert abs((np.asarray(found) == 99).mean() - 0.5) < 4 * 0.5 / 400**0.5
 
 
-def test_a_fitting_crowd_sends_fitting_cancels_and_nothing_else_differs(past: Past) -> None:
-    configs = (MODEL, dataclasses.replace(MODEL, fitting_cancels=True))
-    plans = [first_plans(config, past) for config in configs]
-    kinds = [np.asarray(plan.kind) for plan in plans]
-    cancels = kinds[0] == Kind.CANCEL
-    assert cancels.any() and (kinds[1][cancels] == Ask.CANCEL_FITTING).all()
-    assert (kinds[1][~cancels] == kinds[0][~cancels]).all() and not cancels.all()
-    rest = [plan._replace(kind=0) for plan in plans]
-    assert rows_equal(*rest)
+def test_a_crowd_fits_its_cancels_where_its_configuration_says_so(past: Past) -> None:
+    """A market with nobody else, and a cancel of more than rests at the price it names."""
+    levels = L2(
+        jnp.array([[99, 97], [101, 102]], jnp.int32), jnp.array([[1, 9], [1, 9]], jnp.int32)
+    )
+    wish = make_request(Kind.CANCEL, 0, 99, 5)
+    for config in (MODEL, dataclasses.replace(MODEL, fitting_cancels=True)):
+        model = loud_model(config)
+        agent = background_agent(model.graphdef, config, CFG, exact(config))
+        state = BackgroundState(None, (), wish, past.time)  # pyright: ignore[reportArgumentType]
+        view = host_view(np.zeros((1, 5)), past.time)._replace(l2=levels)
+        sent = agent.act(None, jax.random.key(0), state, view)[1]
+        assert int(sent.price) == (97 if config.fitting_cancels else 99)
 
 
 def test_reading_twice_changes_nothing(past: Past) -> None:
