@@ -30,9 +30,9 @@ EXAMPLE = """\
 # levels = 10            # of books that are rebuilt from a table of orders
 
 # [bins]                 # slots of a token; not used with --bins
-# num_bins_price_level = 32
+# num_bins_price_level = 64          # 32, and 16 intervals, for released sizes: a joint head
 # num_bins_pred_order_volume = 32
-# num_bins_order_interval = 16
+# num_bins_order_interval = 64       # has the product of all of them
 
 [[folders]]              # every LOBSTER pair in a folder, named as LOBSTER names them
 lobster = "lobster"
@@ -90,7 +90,7 @@ def read_recipe(path: pathlib.Path, split: Split, bins: Converters | None) -> Re
 
 def _model(table: Table, bins: Converters | None) -> OrderModelConfig:
     """The numbers of bins."""
-    model = OrderModelConfig.default().with_released_bins()
+    model = OrderModelConfig.default()
     asked = {x: table.whole(x, FEWEST_BINS, MOST_BINS, getattr(model, x)) for x in BINS}
     if bins is not None:
         for name in BINS:
