@@ -9,6 +9,7 @@ from oracles.tiny_models import random_model
 
 from jaxmars.config import OrderModelConfig
 from jaxmars.models import KVCache, OrderModel, OrderNet, init_cache, layers
+from jaxmars.tokens.order import ROW_WIDTH
 
 TINY = OrderModelConfig.tiny()
 TOLERANCE = 1e-4
@@ -221,7 +222,8 @@ def test_bfloat16_parameters_give_nearby_states(rows: jax.Array):
 @pytest.mark.parametrize("shape", [(WINDOW + 1, 15), (4, 14), (2, 4, 15)])
 def test_wrong_feature_shapes_are_named(shape: tuple[int, ...]):
     net = random_model(num_max_orders=WINDOW).net()
-    with pytest.raises(ValueError, match=r"features must be \[length <= 16, 15 or 44\], got \["):
+    said = rf"features must be \[length <= 16, 15 or {ROW_WIDTH}\], got \["
+    with pytest.raises(ValueError, match=said):
         encode(net, jnp.zeros(shape, jnp.int32))
 
 
