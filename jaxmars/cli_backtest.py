@@ -9,13 +9,16 @@ moments.csv has the columns message, book (the files of a LOBSTER day, relative 
 Finished chunks are kept: a run that was stopped goes on when it is started again with the same
 flags. Several processes share the work when each is started with --processes N --process I, all
 with the same folder, on one machine or on a shared disk. With --coordinator they first meet through
-jax.distributed; "auto" lets JAX find the numbers and the meeting place on a cluster it knows. The
-process that finds all chunks finished writes horizons.csv, summary.json and backtest.png.
+jax.distributed and part again, each with its number; "auto" lets JAX find the numbers and the
+meeting place on a cluster it knows. The process that finds all chunks finished writes
+horizons.csv, summary.json and backtest.png.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jaxmars.builtin import default_starts, default_weights
@@ -27,6 +30,7 @@ from jaxmars.cli_forecast import (
     MOST_TRAJECTORIES,
     MOST_UNITS,
     add_model_flags,
+    choose_policy,
     domain_notes,
     known_borders,
     known_growth,
@@ -35,9 +39,11 @@ from jaxmars.cli_pace import prepare_jax, show_bar, speed
 from jaxmars.cli_values import flag_adder, whole
 from jaxmars.config import Context, MarketConfig, SimConfig
 from jaxmars.errors import InputError
-from jaxmars.files import check_out, claim
+from jaxmars.files import check_out, claim, remove_parts
 
 if TYPE_CHECKING:
+    from jaxmars.data import LobsterData
+    from jaxmars.data.start import StartPoint
     from jaxmars.models import OrderModel
     from jaxmars.tasks.backtest import Forecaster, Loaded, Moment
 
@@ -45,6 +51,7 @@ NAME = "backtest"
 HELP = "forecast from many moments and score the forecasts"
 MOST_PROCESSES = 100_000
 AUTO = "auto"
+ReadDay = Callable[..., "LobsterData"]  # `data.read_lobster`
 SAME = ("made_by", "seed", "weights_sha256", "config")  # of all processes that share a run
 
 
@@ -69,11 +76,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--context",
-        "how the model reads the past",
+        "how the model reads the past, as in jaxmars forecast (default: anchored or shared, "
+        "whichever suits the first moment)",
         choices=[str(name) for name in Context],
-        default=str(Context.ANCHORED),
     )
-    add("--lanes", "futures side by side per device", type=whole(1, MOST_LANES))
+    add(
+        "--lanes",
+        "futures side by side per device (default: 16 on a CPU, elsewhere all of a chunk that fit)",
+        type=whole(1, MOST_LANES),
+    )
     add("--processes", "processes that share the work", type=whole(1, MOST_PROCESSES), default=1)
     add("--process", "which of them this is", type=whole(0, MOST_PROCESSES), default=0)
     add("--coordinator", "HOST:PORT where the processes meet, or auto", metavar="PLACE")
@@ -90,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     process, processes = join(args)
     prepare_jax()
     from jaxmars.convert import hub
+    from jaxmars.data import read_lobster
     from jaxmars.models import OrderModel
     from jaxmars.provenance import provenance
     from jaxmars.tasks import backtest
@@ -98,7 +110,8 @@ def run(args: argparse.Namespace) -> None:
     check_out(args.out, files.FILES)
     folder = hub.fetch(default_weights() if args.weights is None else args.weights)
     model = OrderModel.from_pretrained(folder)
-    forecaster = make_forecaster(args, model, folder)
+    if model.converters is None:
+        raise InputError(f"{folder} has no converters.json, expected the bins of the model there")
     moments = files.read_moments(args.moments) if args.moments else builtin()
     if len(moments) * args.trajectories > MOST_SEEDS:
         raise InputError(
@@ -106,19 +119,30 @@ def run(args: argparse.Namespace) -> None:
             f"expected at most {MOST_SEEDS} futures: a key of JAX tells no more apart"
         )
     chunks = backtest.cut_chunks(moments, args.chunk)
-    made_by = provenance(args.seed, folder, describe(args, moments, forecaster))
+    read_day = functools.lru_cache(maxsize=1)(read_lobster)  # chunks of one day follow each other
+    start = load(args, moments[:1], model, read_day)[0][0].start
+    forecaster = make_forecaster(args, model, folder, start, max(map(len, chunks)))
+    about = describe(args, forecaster) | files.describe_model(model, folder)
+    about |= files.describe_moments(moments, (args.moments or default_starts()).parent)
+    made_by = provenance(args.seed, folder, about)
     claim(args.out, {name: made_by[name] for name in SAME}, "backtest")
     for number in backtest.share_of(len(chunks), process, processes):
         if not files.is_finished(args.out, number):
-            run_one(args, forecaster, chunks[number], f"chunk {number + 1}/{len(chunks)}", number)
+            loaded = load(args, chunks[number], model, read_day)
+            run_one(args, forecaster, *loaded, f"chunk {number + 1}/{len(chunks)}", number)
     if all(files.is_finished(args.out, number) for number in range(len(chunks))):
         rows = files.read_horizons(args.out, len(chunks))
         print(files.write_backtest(args.out, rows, made_by).to_string(index=False))
         print(f"wrote {args.out}/horizons.csv, summary.json, backtest.png")
+        remove_parts(args.out / files.CHUNKS)  # every chunk is there, so nobody writes one
 
 
 def join(args: argparse.Namespace) -> tuple[int, int]:
     """(which process this is, how many there are), after they have met if they are to.
+
+    They part at once. While JAX holds them together it ends all of them when one dies, or when
+    their ends lie more than minutes apart. Parting before JAX looks for devices also leaves each
+    with its own devices only. Nothing is exchanged later but finished chunks on the disk.
 
     Raises:
       InputError: they do not meet.
@@ -126,18 +150,20 @@ def join(args: argparse.Namespace) -> tuple[int, int]:
     if args.coordinator is None:
         return args.process, args.processes
     import jax
+    from jax._src.distributed import global_state  # jax.process_index would look for devices
 
     found = args.coordinator == AUTO
     place = {} if found else {"coordinator_address": args.coordinator}
     numbers = {} if found else {"num_processes": args.processes, "process_id": args.process}
     try:
         jax.distributed.initialize(**place, **numbers)
+        jax.distributed.shutdown()
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the processes do not meet at {args.coordinator}: {error}; expected HOST:PORT of "
             "process 0, the same for all, or auto on a cluster that JAX knows"
         ) from error
-    return jax.process_index(), jax.process_count()
+    return global_state.process_id, global_state.num_processes
 
 
 def builtin() -> "list[Moment]":
@@ -149,37 +175,51 @@ def builtin() -> "list[Moment]":
 
 
 def make_forecaster(
-    args: argparse.Namespace, model: "OrderModel", folder: pathlib.Path
+    args: argparse.Namespace,
+    model: "OrderModel",
+    folder: pathlib.Path,
+    start: "StartPoint",
+    chunk: int,
 ) -> "Forecaster":
-    """The model and what to do with it."""
-    from jaxmars.agents.policy import POLICIES
+    """The model and what to do with it.
+
+    Args:
+      args: flags.
+      model: with converters.
+      folder: it was read from.
+      start: the first of all; the context policy is chosen for it.
+      chunk: moments of a whole chunk.
+    """
+    import jax
+
     from jaxmars.models.precision import PRECISIONS, with_precision
     from jaxmars.tasks.backtest import Forecaster
     from jaxmars.tasks.lane_plan import default_lanes, default_opening_lanes
 
-    if model.converters is None:
-        raise InputError(f"{folder} has no converters.json, expected the bins of the model there")
-    policy = POLICIES[args.context](model.config, known_growth(args, model))
+    policy = choose_policy(args, model, start, known_growth(args, model))
+    # A device opens futures of one moment at a time: all of them where there are moments enough.
+    together = args.trajectories * min(chunk, jax.local_device_count())
     cfg = SimConfig(
         segment=policy.segment,
-        lanes=args.lanes or default_lanes(args.trajectories),
+        lanes=args.lanes or default_lanes(args.trajectories * chunk),
         max_events=args.max_events,
-        opening_lanes=args.lanes or default_opening_lanes(args.trajectories),
+        opening_lanes=args.lanes or default_opening_lanes(together),
     )
     borders = known_borders(folder, model)
     numbers = (args.trajectories, args.minutes, args.seed)
     model = with_precision(model, PRECISIONS[args.precision])
-    return Forecaster(model, policy, cfg, *numbers, borders)
+    return Forecaster(model, policy, cfg, *numbers, borders, chunk)
 
 
 def run_one(
     args: argparse.Namespace,
     forecaster: "Forecaster",
-    chunk: "list[Moment]",
+    loaded: "list[Loaded]",
+    market: MarketConfig,
     title: str,
     number: int,
 ) -> None:
-    """One chunk, from its moments to its files."""
+    """One chunk, from its starts to its files."""
     from jaxmars.provenance import environment
     from jaxmars.tasks.backtest import run_chunk
     from jaxmars.tasks.backtest_files import write_chunk
@@ -188,7 +228,6 @@ def run_one(
         text = f"{title}: {pace.finished}/{pace.wanted} futures, {speed(pace):,.0f} orders/s"
         show_bar(pace.finished, pace.wanted, text)
 
-    loaded, market = load(args, chunk, forecaster)
     for line in domain_notes(forecaster.model, loaded[0].start, market):
         print(f"note: {title}: {line}", file=sys.stderr)
     tell = lambda plan: print(f"{title}: context {forecaster.policy.name}; {plan}", file=sys.stderr)
@@ -198,13 +237,13 @@ def run_one(
 
 
 def load(
-    args: argparse.Namespace, chunk: "list[Moment]", forecaster: "Forecaster"
+    args: argparse.Namespace, chunk: "list[Moment]", model: "OrderModel", read_day: ReadDay
 ) -> "tuple[list[Loaded], MarketConfig]":
     """The moments of a chunk with their books and orders, and their market."""
     import dataclasses
 
+    from jaxmars.agents.policy import exact
     from jaxmars.cli_forecast import recorded_market
-    from jaxmars.data import read_lobster
     from jaxmars.data.start import load_start, lobster_start
     from jaxmars.sim.reference_market import reference_market
     from jaxmars.tasks.backtest import Loaded
@@ -214,20 +253,18 @@ def load(
     if first.message is None or first.book is None:
         market = dataclasses.replace(reference_market(), slots=args.slots)
         return [Loaded(m, load_start(default_starts(), m.at[0])) for m in chunk], market
-    data = read_lobster(first.message, first.book, args.tick)
+    data = read_day(first.message, first.book, args.tick)
     market = recorded_market(data, args.slots, first.book)
-    needed = needed_orders(forecaster.model, forecaster.policy)
+    needed = needed_orders(model, exact(known_growth(args, model)))
     return [Loaded(m, lobster_start(data, *m.at, market, needed)) for m in chunk], market
 
 
-def describe(
-    args: argparse.Namespace, moments: "list[Moment]", forecaster: "Forecaster"
-) -> dict[str, Any]:
-    """What makes the run what it is; how it is shared among processes does not."""
+def describe(args: argparse.Namespace, forecaster: "Forecaster") -> dict[str, Any]:
+    """What makes the run what it is besides model and moments; how it is shared among processes
+    does not."""
     names = ("trajectories", "minutes", "chunk", "tick", "slots", "max_events", "precision")
     return {
         **{name: getattr(args, name) for name in names},
         "context": forecaster.policy.name,
         "lanes": [forecaster.cfg.lanes, forecaster.cfg.opening_lanes],
-        "moments": [[moment.message and moment.message.name, *moment.at] for moment in moments],
     }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from oracles.forecast_world import (
 )
 
 from jaxmars import cli, cli_backtest
+from jaxmars.sim import lanes
 from jaxmars.tasks.backtest import Moment, cut_chunks, share_of
 from jaxmars.tasks.backtest_files import chunk_files, is_finished, summarise_horizons
 
@@ -35,6 +37,17 @@ TRAJECTORIES = 3
 FLAGS = ["--lanes", 2, "--growth", GROWTH, "--slots", SLOTS, "--minutes", 1, "--chunk", 2]
 FLAGS += ["--trajectories", TRAJECTORIES]
 PATIENCE = 120  # seconds
+APART = """
+import sys
+import jax
+from jaxmars import cli, cli_backtest
+run_one = cli_backtest.run_one
+def checked(*args):
+    assert not jax.distributed.is_initialized()
+    run_one(*args)
+cli_backtest.run_one = checked
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +71,13 @@ def command(world: pathlib.Path, out: pathlib.Path, *more: object) -> list[str]:
     return [str(word) for word in ("backtest", *inputs, *FLAGS, *more)]
 
 
-def start(words: list[str], cache: pathlib.Path) -> subprocess.Popen[str]:
+def start(
+    words: list[str], cache: pathlib.Path, entry: tuple[str, str] = ("-m", "jaxmars.cli")
+) -> subprocess.Popen[str]:
     """The command in a process of its own."""
     paths = {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxmars.cli", *words],
+        [sys.executable, *entry, *words],
         env=os.environ | quick_environment(cache) | paths,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,20 +144,34 @@ def test_a_run_that_was_killed_goes_on(
 def test_two_processes_share_the_work(
     world: pathlib.Path, whole: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """They meet through jax.distributed; each chunk is written by one of them."""
+    """They meet through jax.distributed and part; each chunk is written by one of them."""
     out = world / "shared"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{probe.getsockname()[1]}"
     cache = cache_folder(tmp_path_factory)
     more = [["--coordinator", place, "--processes", 2, "--process", i] for i in (0, 1)]
-    running = [start(command(world, out, *flags), cache) for flags in more]
+    running = [start(command(world, out, *flags), cache, ("-c", APART)) for flags in more]
     said = [process.communicate(timeout=PATIENCE) for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     for i, (_, err) in enumerate(said):
         assert re.findall(r"(chunk \d/2): context", err) == [f"chunk {i + 1}/2"]
     assert sum("wrote" in told for told, _ in said) >= 1
     assert_same(out, whole)
+
+
+def test_a_chunk_with_fewer_moments_compiles_nothing_anew(
+    world: pathlib.Path, whole: pathlib.Path
+) -> None:
+    """And its futures are those of the same moment in a whole chunk."""
+    table = world / "three.csv"
+    table.write_text("\n".join((world / "moments.csv").read_text().splitlines()[:-1]) + "\n")
+    before = lanes._compiled.cache_info().misses
+    assert cli.main(command(world, world / "three", "--moments", table)) == 0
+    assert lanes._compiled.cache_info().misses == before
+    for mine, theirs in zip(chunks_of(world / "three"), chunks_of(whole), strict=True):
+        same: Any = theirs[theirs["moment"].isin(mine["moment"])]
+        pd.testing.assert_frame_equal(mine, same.reset_index(drop=True), check_exact=True)
 
 
 def another_day(world: pathlib.Path) -> pathlib.Path:

@@ -59,6 +59,7 @@ class Forecaster(NamedTuple):
     minutes: int
     seed: int
     borders: rules.Thresholds | None
+    chunk: int  # moments of a whole chunk; those with fewer run the same compiled programs
 
 
 class ChunkResult(NamedTuple):
@@ -105,6 +106,7 @@ def run_chunk(
     agent, params = crowd(forecaster.model, forecaster.policy, market, 1.0)
     cfg = dataclasses.replace(forecaster.cfg, market=market)
     starts = [_start_of(one, market, forecaster) for one in loaded]
+    starts += starts[-1:] * (forecaster.chunk - len(starts))  # nothing begins from these
     stacked = jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *starts)
     plan = plan_lanes(stacked, (params,), (agent,), cfg)
     tell(plan)

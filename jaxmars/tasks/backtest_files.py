@@ -3,18 +3,23 @@
 import csv
 import json
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from jaxmars.builtin import default_starts
 from jaxmars.clock_text import parse_clock
+from jaxmars.convert.store import CONFIG_FILE, file_hash
 from jaxmars.errors import InputError
 from jaxmars.files import to_json, write_together
+from jaxmars.models import OrderModel
 from jaxmars.tasks.backtest import ChunkResult, Moment
 from jaxmars.tasks.forecast import BANDS
 from jaxmars.tasks.labels import CLASSES
+from jaxmars.train.shards import converters_digest
 
 CHUNKS, PATHS, HORIZONS = "chunks", "paths", "horizons"
 TABLE, SUMMARY, FIGURE = "horizons.csv", "summary.json", "backtest.png"
@@ -61,6 +66,45 @@ def _moment_of(path: pathlib.Path, number: int, row: dict[str, str]) -> Moment:
             f"{where}: at is {row['at']!r:.40}, expected a time of the day such as 10:30:00"
         ) from None
     return Moment(number, files[0], files[1], at)
+
+
+def builtin_moments(numbers: Sequence[int]) -> list[Moment]:
+    """Moments at built-in starts."""
+    return [Moment(n, None, None, (start, 0)) for n, start in enumerate(numbers)]
+
+
+def describe_moments(moments: Sequence[Moment], folder: pathlib.Path) -> dict[str, Any]:
+    """What the moments are, as JSON values: where each lies, and the hex sha256 of every file that
+    one of them lies in.
+
+    Args:
+      moments: of the backtest.
+      folder: files are named relative to it.
+    """
+    files = [[path or default_starts() for path in one[1:3]] for one in moments]
+    names = {path: os.path.relpath(path, folder) for pair in files for path in pair}
+    return {
+        "moments": [
+            [*(names[path] for path in pair), *one.at]
+            for one, pair in zip(moments, files, strict=True)
+        ],
+        "starts_sha256": {name: file_hash(path) for path, name in names.items()},
+    }
+
+
+def describe_model(model: OrderModel, folder: pathlib.Path) -> dict[str, Any]:
+    """What of a model decides results besides its tensors, as JSON values.
+
+    Args:
+      model: with converters.
+      folder: it was read from.
+    """
+    assert model.converters is not None
+    return {
+        "model_config_sha256": file_hash(folder / CONFIG_FILE),
+        "converters_sha256": converters_digest(model.converters),
+        "label_terciles": model.manifest.get("label_terciles"),
+    }
 
 
 def chunk_files(out: pathlib.Path, number: int) -> tuple[pathlib.Path, pathlib.Path]:
@@ -199,8 +243,3 @@ def _draw_accuracy(axes: Any, table: pd.DataFrame) -> None:
     axes.plot(minutes, usual, "s--", color="grey", label="most frequent class")
     axes.axhline(1 / len(CLASSES), color="grey", lw=0.8, ls=":", label="chance")
     axes.legend(frameon=False)
-
-
-def builtin_moments(numbers: Sequence[int]) -> list[Moment]:
-    """Moments at built-in starts."""
-    return [Moment(n, None, None, (start, 0)) for n, start in enumerate(numbers)]
