@@ -31,7 +31,7 @@ from jaxmars.agents import policy as policies
 from jaxmars.book import with_slots
 from jaxmars.builtin import default_starts, default_weights
 from jaxmars.cli_values import positive
-from jaxmars.config import SimConfig
+from jaxmars.config import MarketConfig, SimConfig
 from jaxmars.data.start import load_start
 from jaxmars.models import KVCache, OrderModel
 from jaxmars.models.heads import NUM_SLOTS
@@ -43,11 +43,9 @@ from jaxmars.sim.speculative_crowd import Net
 from jaxmars.tasks.forecast import crowd, start_history
 from jaxmars.tokens.order import ROW_WIDTH
 
-GROWTH = 256  # orders between anchors
 TRIAL = 24  # rounds from which the orders per round are taken
 BATCHES = (1, 16)
 DRAFTS = (1, 2, 4)
-TIMED = 64  # calls of a network in one timed scan
 
 
 class Setup(NamedTuple):
@@ -57,7 +55,7 @@ class Setup(NamedTuple):
     markets: MarketState
     params: tuple
     agent: Any
-    market: Any  # MarketConfig
+    market: MarketConfig
     model: OrderModel
     draft: OrderModel
 
@@ -74,10 +72,28 @@ def first_layers(model: OrderModel, num_layers: int) -> OrderModel:
     )
 
 
+def growth_of(model: OrderModel) -> int:
+    """Orders between anchors."""
+    return model.config.num_max_orders // 2
+
+
+def speculation(
+    model: OrderModel, draft: OrderModel, market: MarketConfig, drafts: int, rounds: int
+) -> Speculation:
+    """What a speculative run compiles for.
+
+    Raises:
+      ValueError: the models have another window, other slots or another kind of head, or the window
+        is too short.
+    """
+    large, small = (Net(x.graphdef, x.config) for x in (model, draft))
+    return Speculation(large, small, market, drafts, growth_of(model), rounds)
+
+
 def prepare(model: OrderModel, draft: OrderModel, batch: int) -> Setup:
     """Markets `[batch]` that all begin at the committed start."""
     market = reference_market()
-    policy = policies.anchored(model.config, GROWTH)
+    policy = policies.anchored(model.config, growth_of(model))
     agent, params = crowd(model, policy, market, 1.0)
     start = load_start(default_starts(), 0)
     history = start_history(start, model, market, model.config.num_max_orders)
@@ -97,9 +113,10 @@ def prepare(model: OrderModel, draft: OrderModel, batch: int) -> Setup:
 
 
 def plain(setup: Setup) -> Callable[[], Any]:
-    """Compiled: `GROWTH` events of each trajectory, one anchor."""
-    cfg = SimConfig(market=setup.market, segment=GROWTH)
-    run = functools.partial(rollout, agents=(setup.agent,), cfg=cfg, num_events=GROWTH)
+    """Compiled: events of each trajectory from one anchor to the next."""
+    growth = growth_of(setup.model)
+    cfg = SimConfig(market=setup.market, segment=growth)
+    run = functools.partial(rollout, agents=(setup.agent,), cfg=cfg, num_events=growth)
     arguments = setup.keys, setup.markets, setup.params
     compiled, _ = common.compile_timed(jax.vmap(run, (0, 0, None)), *arguments)
     return lambda: compiled(*arguments)
@@ -107,18 +124,22 @@ def plain(setup: Setup) -> Callable[[], Any]:
 
 def drafted(setup: Setup, drafts: int, rounds: int) -> Callable[[], Any]:
     """Compiled: `rounds` rounds of each trajectory, one anchor."""
-    large, small = (Net(x.graphdef, x.config) for x in (setup.model, setup.draft))
-    cfg = Speculation(large, small, setup.market, drafts, GROWTH, rounds)
+    cfg = speculation(setup.model, setup.draft, setup.market, drafts, rounds)
     run = functools.partial(speculate, cfg=cfg, num_rounds=rounds)
     arguments = setup.keys, setup.markets, setup.params, setup.draft.params
     compiled, _ = common.compile_timed(jax.vmap(run, (0, 0, None, None)), *arguments)
     return lambda: compiled(*arguments)
 
 
+def passes_of(model: OrderModel) -> int:
+    """Passes over the longest round's orders, an order further each, that a grown window holds."""
+    return growth_of(model) - max(DRAFTS)
+
+
 def network(model: OrderModel, batch: int, rows: int) -> Callable[[], Any]:
-    """Compiled: `TIMED` passes over `rows` orders of each trajectory, with the cache kept."""
+    """Compiled: passes over `rows` orders of each trajectory, with the cache kept."""
     graphdef, params = nnx.split(model.net().unstack())
-    length = model.config.num_max_orders - GROWTH
+    length = model.config.num_max_orders - growth_of(model)
     features = jnp.zeros((length, ROW_WIDTH), jnp.int32)
     cache = jax.jit(model.net().prefill)(features)[1].widened(model.config.num_max_orders)
     caches = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), cache)
@@ -139,7 +160,7 @@ def network(model: OrderModel, batch: int, rows: int) -> Callable[[], Any]:
 
         last = jnp.zeros((rows, ROW_WIDTH), jnp.int32)
         begin = cache, cache.cut(0, rows), last, first + jnp.arange(rows)
-        return jax.lax.scan(step, begin, None, length=TIMED)[1]
+        return jax.lax.scan(step, begin, None, length=passes_of(model))[1]
 
     arguments = params, caches, jnp.full(batch, length, jnp.int32)
     compiled, _ = common.compile_timed(jax.vmap(run, (None, 0, 0)), *arguments)
@@ -164,13 +185,13 @@ def counted(rounds: Any) -> dict[str, Any]:
 
 def measure(model: OrderModel, draft: OrderModel, batch: int, rounds: int) -> dict[str, Any]:
     """One batch size: rates, parts, measured and explained gains."""
-    setup = prepare(model, draft, batch)
+    setup, growth = prepare(model, draft, batch), growth_of(model)
     calls, counts = {"plain": plain(setup)}, {}
-    items = {"plain": batch * GROWTH}
+    items = {"plain": batch * growth}
     for drafts in DRAFTS:
         trial = counted(drafted(setup, drafts, TRIAL)()[1])
         name = f"drafts {drafts}"
-        calls[name] = drafted(setup, drafts, int(GROWTH / trial["orders_per_round"]))
+        calls[name] = drafted(setup, drafts, int(growth / trial["orders_per_round"]))
         counts[name] = counted(calls[name]()[1])
         items[name] = counts[name]["orders"]
     for name, net, rows in (
@@ -178,7 +199,7 @@ def measure(model: OrderModel, draft: OrderModel, batch: int, rounds: int) -> di
         ("draft decode", draft, 1),
         *((f"large pass of {k + 1}", model, k + 1) for k in DRAFTS),
     ):
-        calls[name], items[name] = network(net, batch, rows), batch * TIMED
+        calls[name], items[name] = network(net, batch, rows), batch * passes_of(model)
     contestants = {
         name: common.Contestant(lambda _, call=call: call(), items[name])
         for name, call in calls.items()
@@ -242,6 +263,10 @@ def main(argv: list[str] | None = None) -> int:
     print(common.describe_conditions(taken))
     model = OrderModel.from_pretrained(args.target or default_weights())
     draft = OrderModel.from_pretrained(args.draft) if args.draft else first_layers(model, 1)
+    try:
+        speculation(model, draft, reference_market(), max(DRAFTS), rounds=1)
+    except ValueError as error:
+        parser.error(str(error))
     names = {
         "target": pathlib.Path(args.target).parent.name if args.target else "built-in",
         "draft": pathlib.Path(args.draft).parent.name if args.draft else "first layer of it",
