@@ -29,6 +29,7 @@ CONFIGS = [
     for kind in (*vars(config).values(), TrainConfig)
     if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
 ]
+HOMES = ("config.py", "config_model.py")  # of the configurations
 NEEDED: dict[type, tuple[Any, ...]] = {Phase: (PhaseKind.CONTINUOUS, 0, 1)}  # no defaults
 HOLDERS = {
     "calendar",
@@ -152,10 +153,11 @@ def attributes_read(path: pathlib.Path) -> set[tuple[str, str]]:
 
 
 def property_sources() -> dict[str, set[str]]:
-    """Names of properties in config.py and what of themselves they read."""
-    tree = ast.parse((ROOT / "jaxmars" / "config.py").read_text())
+    """Names of properties of configurations and what of themselves they read."""
+    trees = [ast.parse((ROOT / "jaxmars" / name).read_text()) for name in HOMES]
     return {
         node.name: {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and node.decorator_list
     }
@@ -163,7 +165,7 @@ def property_sources() -> dict[str, set[str]]:
 
 def test_every_field_is_read_somewhere() -> None:
     assert len(CONFIGS) >= 4
-    others = [path for path in SOURCES if path.name != "config.py"]
+    others = [path for path in SOURCES if path.name not in HOMES]
     pairs = set().union(*(attributes_read(path) for path in others))
     read = {name for holder, name in pairs if holder in HOLDERS}
     for name, sources in property_sources().items():
