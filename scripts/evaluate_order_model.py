@@ -3,7 +3,8 @@
 Twice, on sessions it never saw: of the default market alone (`plain`), and of random markets beside
 traders from outside, as in training (`varied`). Prints and writes into the folder's manifest the
 model's loss over the crowd's orders, the generator's own loss over the same orders (no model can be
-below it), and the terciles of the forecast label in the default market.
+below it), that of a guess that knows how often each type, price, size and wait occurs and nothing
+else (no model should be above it), and the terciles of the forecast label in the default market.
 
     python scripts/evaluate_order_model.py weights/default
 """
@@ -117,11 +118,32 @@ def flows_of(sessions: Sessions, tables: TokenTables) -> list[Flow]:
     return [Flow(r[f], o[f]) for r, o, f in zip(rows, own, final, strict=True)]
 
 
+def guess_nats(flows: list[Flow], shape: tuple[int, ...]) -> float:
+    """Loss of frequencies, nats per order of the crowd in every second session.
+
+    Type, price, size and wait are taken as independent; how often each occurs is counted in the
+    other sessions, from one on.
+
+    Args:
+      flows: sessions.
+      shape: slots of type, price, volume and interval.
+    """
+    indices = [flow.rows[flow.own, 0].astype(np.int64) for flow in flows]
+    counted, scored = (np.concatenate(indices[first::2]) for first in (0, 1))
+    total = 0.0
+    for slots, seen, met in zip(
+        shape, np.unravel_index(counted, shape), np.unravel_index(scored, shape), strict=True
+    ):
+        counts = 1 + np.bincount(seen, minlength=slots)
+        total -= float(np.log(counts / counts.sum())[met].mean())
+    return total
+
+
 def measure(model: OrderModel, sessions: Sessions, tables: TokenTables) -> dict[str, float]:
     """Losses of model and generator over the crowd's orders, nats per order."""
     window = model.config.num_max_orders
-    losses, owns = [], []
-    for batch in windows_of(flows_of(sessions, tables), window, BATCH, np.random.default_rng(SEED)):
+    losses, owns, flows = [], [], flows_of(sessions, tables)
+    for batch in windows_of(flows, window, BATCH, np.random.default_rng(SEED)):
         rows = np.asarray(batch.rows, np.int32)
         losses.append(np.asarray(position_losses(model.graphdef, model.params, rows)))
         owns.append(np.asarray(batch.own)[:, 1:])
@@ -138,6 +160,7 @@ def measure(model: OrderModel, sessions: Sessions, tables: TokenTables) -> dict[
         "loss_full_context_nats": float(loss[late][own[late]].mean()),
         "generator_nats": float(bound.mean()),
         "generator_standard_error": float(bound.std(ddof=1) / len(bound) ** 0.5),
+        "frequencies_nats": guess_nats(flows, model.config.slot_shape),
         "orders": int(own.sum()),
         "outside_share": float(1 - own.mean()),
     }
