@@ -150,19 +150,28 @@ def join(args: argparse.Namespace) -> tuple[int, int]:
     if args.coordinator is None:
         return args.process, args.processes
     import jax
-    from jax._src.distributed import global_state  # jax.process_index would look for devices
 
-    found = args.coordinator == AUTO
-    place = {} if found else {"coordinator_address": args.coordinator}
-    numbers = {} if found else {"num_processes": args.processes, "process_id": args.process}
+    told = {
+        "coordinator_address": args.coordinator,
+        "num_processes": args.processes,
+        "process_id": args.process,
+    }
     try:
-        jax.distributed.initialize(**place, **numbers)
+        jax.distributed.initialize(**({} if args.coordinator == AUTO else told))
         jax.distributed.shutdown()
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the processes do not meet at {args.coordinator}: {error}; expected HOST:PORT of "
             "process 0, the same for all, or auto on a cluster that JAX knows"
         ) from error
+    return _found_numbers() if args.coordinator == AUTO else (args.process, args.processes)
+
+
+def _found_numbers() -> tuple[int, int]:
+    """`join` where JAX has found the numbers. It keeps them to itself: `jax.process_index` knows
+    them too, but looks for devices, and then all processes stay together."""
+    from jax._src.distributed import global_state
+
     return global_state.process_id, global_state.num_processes
 
 

@@ -1,6 +1,7 @@
 """`jaxmars backtest` around its chunks, which compute nothing here: what a run is, what it reads,
 how futures are laid on devices, how its processes meet."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from oracles.forecast_world import GROWTH, SLOTS, small_model, write_day
 from oracles.tiny_world import bins_of, tiny_converters
 
-from jaxmars import cli, data
+from jaxmars import cli, cli_backtest, data
 from jaxmars.files import PART
 from jaxmars.tasks import backtest, backtest_files
 from jaxmars.tasks.backtest import ChunkResult, Forecaster, Loaded
@@ -186,13 +187,23 @@ def test_an_accelerator_is_given_the_futures_of_a_chunk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    monkeypatch.setattr(jax, "device_count", lambda: 6)  # of three processes
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     assert backtest_of(world, "--trajectories", 10, "--chunk", chunk) == 0
     for loaded, forecaster in given:
         assert len(loaded) <= forecaster.chunk == together
         assert forecaster.cfg.lanes == 5 * together
         assert forecaster.cfg.opening_lanes == min(5 * together, 10)
+
+
+def test_a_process_that_is_told_its_number_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is the one it was given, whatever JAX keeps of the meeting."""
+    met: list[dict[str, object]] = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **given: met.append(given))
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: None)
+    flags = argparse.Namespace(coordinator="127.0.0.1:1", processes=4, process=2)
+    assert cli_backtest.join(flags) == (2, 4)
+    assert met == [{"coordinator_address": "127.0.0.1:1", "num_processes": 4, "process_id": 2}]
 
 
 @pytest.mark.parametrize("finds", [True, False])

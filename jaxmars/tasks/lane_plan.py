@@ -82,18 +82,18 @@ def default_lanes(trajectories: int) -> int:
     """Lanes per device to ask for: on a CPU what its caches hold, elsewhere all there is work for.
 
     Args:
-      trajectories: in all.
+      trajectories: in all that this process runs.
     """
     if jax.default_backend() == "cpu":
         return SimConfig().lanes
-    return -(-trajectories // jax.device_count())
+    return -(-trajectories // jax.local_device_count())
 
 
 def default_opening_lanes(trajectories: int) -> int:
     """`default_lanes` for trajectories that share their first segment, whose state is smaller."""
     if jax.default_backend() == "cpu":
         return OPENING_LANES
-    return -(-trajectories // jax.device_count())
+    return -(-trajectories // jax.local_device_count())
 
 
 def size(num_bytes: int) -> str:

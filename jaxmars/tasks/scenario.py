@@ -278,7 +278,7 @@ def _read_sim(run: Table, market: MarketConfig, trajectories: int, built: list[B
     segment = run.whole("segment", 1, MOST_EVENTS, min(segments, default=usual.segment))
     if segments and segment not in segments:
         raise run.fail("segment", f"{min(segments)}, the growth of the order model, or no segment")
-    each = -(-trajectories // jax.device_count())
+    each = -(-trajectories // jax.local_device_count())
     budget = run.whole("max_events", 1, MOST_EVENTS, usual.max_events)
     cfg = SimConfig(
         market=market,

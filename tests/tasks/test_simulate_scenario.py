@@ -62,6 +62,16 @@ def test_the_smallest_file_and_its_defaults(tmp_path: pathlib.Path) -> None:
     assert not found.book.size.any()
 
 
+def test_the_devices_of_this_process_share_the_trajectories(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other processes run other trajectories."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert read(tmp_path, RUN, "trajectories = 40", MARKET, NOISE).cfg.lanes == 10
+
+
 def test_times_may_be_toml_times_or_minutes(tmp_path: pathlib.Path) -> None:
     found = read(tmp_path, "[run]\nstart = 09:30:00.25\nminutes = 1.5", MARKET, NOISE)
     assert (found.begin, found.end) == ((34_200, 250_000_000), (34_290, 250_000_000))
