@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     prepare_jax()
     try:
+        if len(set(args.sizes)) < 2:
+            raise InputError("--sizes names one size, expected two or more: their law is fitted")
         check_out(args.out, FILES)
         model = None if args.model is None else OrderModel.from_pretrained(args.model)
         warm = warm_starts(args.seed, args.paths, reference_market(), ReferenceParams())

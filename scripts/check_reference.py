@@ -5,8 +5,8 @@ the battery of `jaxmars.tasks.verify_statistics` on groups of 23 windows (as man
 per stock), and prints mean, standard error, target, tolerance and z-score of every statistic, and
 which of Cont's eleven facts are as expected. Exit code 1 if a statistic is outside its tolerance.
 
-    python scripts/check_reference.py --paths 690
-    python scripts/check_reference.py --paths 690 --out out/reference
+    python scripts/check_reference.py --paths 1000
+    python scripts/check_reference.py --paths 1000 --out out/reference
 """
 
 import argparse
