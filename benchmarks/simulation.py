@@ -48,9 +48,10 @@ JOINT_VOCAB = 49_152
 BASELINE = pathlib.Path(__file__).with_name("torch_baseline.py")
 EXACT_EVENTS = 8
 EXACT_LANES = 16
-TORCH_BATCHES = (1, 16)
+TORCH_BATCHES = (1, 16, 128)
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # in what XLA says
-FIGURE_INCHES = (7.0, 4.5)
+FIGURE_INCHES = (8.6, 3.8)
+GRID_ALPHA = 0.3
 DOTS_PER_INCH = 130
 
 
@@ -172,26 +173,34 @@ def plan(model: OrderModel, args: argparse.Namespace) -> list[tuple[ContextPolic
     return [*settings, (exact(EXACT_EVENTS), 1), (exact(EXACT_EVENTS), EXACT_LANES)]
 
 
-def draw(path: pathlib.Path, rows: list[dict[str, Any]], baselines: dict[str, Any]) -> None:
-    """Orders per second against lanes, by policy, with the baselines as lines."""
+def draw(
+    path: pathlib.Path,
+    rows: list[dict[str, Any]],
+    baselines: dict[str, dict[int, common.Summary]],
+) -> None:
+    """Orders per second against trajectories at once, by policy, with the baselines by batch."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=FIGURE_INCHES, layout="constrained")
-    for name in dict.fromkeys(row["policy"] for row in rows):
-        mine = [row for row in rows if row["policy"] == name]
-        lanes = [row["lanes_per_device"] * jax.device_count() for row in mine]
-        rates = [row["orders_per_second"] for row in mine]
-        low = [rate.median - rate.worst for rate in rates]
-        high = [rate.best - rate.median for rate in rates]
-        medians = [rate.median for rate in rates]
-        axes.errorbar(lanes, medians, (low, high), fmt="o-", capsize=3, label=name)
-    for i, (name, rate) in enumerate(baselines.items()):
-        axes.axhline(rate.median, color="grey", lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
+    ours: dict[str, dict[int, common.Summary]] = {}
+    for row in rows:
+        at_once = row["lanes_per_device"] * jax.device_count()
+        ours.setdefault(f"jaxmars, {row['policy']}", {})[at_once] = row["orders_per_second"]
+    for style, lines in (("o-", ours), ("s--", baselines)):
+        for name, points in lines.items():
+            rates = list(points.values())
+            low = [rate.median - rate.worst for rate in rates]
+            high = [rate.best - rate.median for rate in rates]
+            medians = [rate.median for rate in rates]
+            axes.errorbar(list(points), medians, (low, high), fmt=style, capsize=3, label=name)
     axes.set(xscale="log", yscale="log", xlabel="trajectories at once", ylabel="orders per second")
-    axes.legend(frameon=False, fontsize=8)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.grid(alpha=GRID_ALPHA)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=DOTS_PER_INCH)
     plt.close(figure)
 
@@ -227,7 +236,9 @@ def main(argv: list[str] | None = None) -> int:
         f"{machine.bandwidth / 1e9:,.1f} GB/s (measured copy)"
     )
     model = make_model(args)
-    baselines, rows = {}, []
+    baselines: dict[str, common.Summary] = {}
+    by_batch: dict[str, dict[int, common.Summary]] = {}
+    rows = []
     is_half = common.torch_device() != "cpu" and args.precision != "float32"
     kind = "float16" if is_half else "float32"
     for batch in TORCH_BATCHES if args.torch_python else ():
@@ -235,6 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, rates in found.items():
             summary = common.Summary.of(rates, high_is_good=True)
             baselines[f"torch {name}, {kind}, batch {batch}"] = summary
+            by_batch.setdefault(f"torch, {name.replace('_', ' ')}", {})[batch] = summary
             print(f"torch {name}, {kind}, batch {batch}: {summary}", flush=True)
     for policy, lanes in plan(model, args):
         work = work_of(model, policy, lanes, PRECISIONS[args.precision])
@@ -270,7 +282,7 @@ def main(argv: list[str] | None = None) -> int:
             "ratios_of_medians": ratios,
         }
         common.write_json(args.out, record)
-        draw(args.out.with_suffix(".png"), rows, baselines)
+        draw(args.out.with_suffix(".png"), rows, by_batch)
     return 0
 
 
