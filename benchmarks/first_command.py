@@ -2,9 +2,11 @@
 
 Runs `jaxmars forecast` with its defaults (128 futures of 5 minutes, built-in weights) twice, in
 fresh processes that share an empty cache folder: the first compiles, the second finds the programs.
-The first run is the baseline of the second.
+The first run is the baseline of the second. Beside both: what torch's cached decode of a model of
+the same size, as many futures at once, takes for the same number of orders, the network alone.
 
-    python benchmarks/first_command.py --out benchmarks/results/first_command_cpu.json
+    python benchmarks/first_command.py --torch-python PATH \
+      --out benchmarks/results/first_command_cpu.json
 """
 
 import argparse
@@ -19,7 +21,12 @@ import time
 from typing import Any
 
 import common
+from simulation import torch_rates
 
+from jaxmars.builtin import default_weights
+from jaxmars.models import OrderModel
+
+TORCH_REPEATS = 5
 MIB = 1024  # ru_maxrss counts KiB
 
 
@@ -39,6 +46,7 @@ def run(folder: pathlib.Path) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", help="result file (JSON)")
+    parser.add_argument("--torch-python", help="a python that has torch and transformers")
     args = parser.parse_args(argv)
     taken = common.conditions()
     print(common.describe_conditions(taken))
@@ -49,6 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         print("compiled programs kept:", warm)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / MIB
     print(f"peak memory {peak:,.0f} MiB")
+    theirs = None
+    if args.torch_python:
+        model = OrderModel.from_pretrained(default_weights())
+        batch = cold["trajectories"]
+        rates = torch_rates(args.torch_python, model, batch, TORCH_REPEATS, "float32")["cached"]
+        theirs = common.Summary.of([cold["events"] / r for r in rates], high_is_good=False)
+        print(f"torch's cached decode of as many orders, batch {batch}, seconds: {theirs}")
     if args.out:
         record = {
             "question": (__doc__ or "").splitlines()[0],
@@ -56,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
             "cold": cold,
             "warm": warm,
             "peak_memory_mib": round(peak),
+            "torch_cached_seconds": theirs,
         }
         common.write_json(args.out, record)
     return 0
