@@ -9,11 +9,13 @@ the tests should find if they have the power. Samples are kept in OUT/samples, s
 stopped goes on.
 
     python scripts/check_policy.py weights/default --out out/check_policy
-    python scripts/check_policy.py weights/default --random xl --sessions 4 --positions 1
+    python scripts/check_policy.py weights/default --random xl --sessions 4 --positions 1 \
+      --trajectories 0 --out out/xl
 
-`--random SIZE` puts a model with random weights, the bins of the given folder, merged where it has
-fewer slots, and no trajectories in the place of the given one. Writes policy.md, policy.json,
-policy.png and the tables as CSV.
+`--random SIZE` puts a model with random weights and the bins of the given folder, merged where it
+has fewer slots, in the place of the given one. Exact trajectories of a large one need a GPU.
+
+Writes policy.md, policy.json, policy.png and the tables as CSV.
 """
 
 import argparse
@@ -71,11 +73,12 @@ from jaxmars.tokens.coarser import coarser
 from jaxmars.train.reference_data import ReferencePlan, reference_flows
 from jaxmars.train.settings import SIZES
 
+FLOAT8 = "float8 cache only"
 NARROW = {
     **PRECISIONS,
     "bfloat16 cache only": Precision(cache=jnp.bfloat16),
     "int8 cache only": Precision(cache=jnp.int8),
-    "float8 cache only": Precision(cache=jnp.float8_e4m3fn),
+    FLOAT8: Precision(cache=jnp.float8_e4m3fn),
     "int8 matrices only": Precision(weights=jnp.int8),
 }
 TEMPERATURES = (1.3, 2.0)  # of the controls: a small and a large difference
@@ -155,7 +158,7 @@ def measure(args: argparse.Namespace) -> Report:
         f"{args.sessions} sessions of the reference market; {model.num_params:,} parameters",
     ]
     tests = None
-    if args.trajectories and args.random is None:
+    if args.trajectories:
         tests = compare_trajectories(args, model)
         notes.append(
             f"{args.trajectories} trajectories of {args.seconds} seconds under exact with either "
@@ -203,7 +206,7 @@ class Way(NamedTuple):
     lanes: int  # per device
     times: int  # trajectories for each that is asked for
     temperature: float = 1.0
-    precision: str = PrecisionName.FLOAT32
+    precision: Precision = PRECISIONS[PrecisionName.FLOAT32]
 
 
 def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
@@ -221,8 +224,8 @@ def ways(args: argparse.Namespace, model: OrderModel) -> list[Way]:
             for t in TEMPERATURES
         ),
         *(
-            Way(f"anchored({half}), {name}", anchored(model.config, half), *quick, 1.0, name)
-            for name in (PrecisionName.BFLOAT16, PrecisionName.INT8)
+            Way(f"anchored({half}), {n}", anchored(model.config, half), *quick, 1.0, NARROW[n])
+            for n in (PrecisionName.BFLOAT16, PrecisionName.INT8, FLOAT8)
         ),
     ]
 
@@ -234,15 +237,16 @@ def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.Data
     market = dataclasses.replace(reference_market(), slots=SLOTS)
     start_mid = np.array([mid_at(start) for start in starts])
     states = start_states(starts, model, market, args.seconds)
+    weights = [args.random, args.gain, args.seed] if args.random else None
     identity: dict[str, Any] = {
-        "weights": file_hash(args.model / TENSOR_FILE),
+        "weights": weights or file_hash(args.model / TENSOR_FILE),
         "starts": [file_hash(default_starts()), args.starts],
     }
     samples = {}
     for number, way in enumerate(ways(args, model)):
         variant = policy_variant(
             way.name,
-            with_precision(model, PRECISIONS[way.precision]),
+            with_precision(model, way.precision),
             way.policy,
             states,
             seed=args.seed + number,
