@@ -1,6 +1,7 @@
 """Which part of the package may import which: the tree as a table, checked against the source."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 
@@ -162,6 +163,7 @@ def layer_of(path: pathlib.Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def layers() -> set[str]:
     return {layer_of(path) for path in ROOT.rglob("*.py")}
 
@@ -191,6 +193,7 @@ def _layer_named(name: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in layers() else "__init__"
 
 
+@functools.cache
 def imports_of(layer: str) -> set[str]:
     """Other layers that the modules of a layer import."""
     paths = [path for path in ROOT.rglob("*.py") if layer_of(path) == layer]
