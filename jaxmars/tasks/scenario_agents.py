@@ -9,6 +9,8 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from jaxmars import clock
 from jaxmars.agents import policy
 from jaxmars.agents.base import Agent
@@ -31,6 +33,7 @@ from jaxmars.agents.twap import (
 from jaxmars.agents.value import ValueParams, value_agent
 from jaxmars.agents.zero_intelligence import ZeroIntelligenceParams, zero_intelligence_agent
 from jaxmars.builtin import default_weights
+from jaxmars.clock_text import clock_text
 from jaxmars.config import DAY_SECONDS, Context, MarketConfig
 from jaxmars.errors import InputError
 from jaxmars.models import OrderModel
@@ -38,7 +41,7 @@ from jaxmars.tasks.forecast import crowd, needed_orders, start_history
 from jaxmars.tasks.scenario_book import SIDES, Opening
 from jaxmars.tasks.scenario_market import MOST_SHARES
 from jaxmars.tasks.scenario_table import Table
-from jaxmars.types import Params
+from jaxmars.types import Kind, Params
 
 MOST_RATE = 1e6  # events per second
 MOST_NOTES = 100_000  # of a momentum trader
@@ -198,18 +201,40 @@ def _background(table: Table, world: World) -> Built:
 
 def _twap_task(table: Table, world: World) -> dict[str, Any]:
     """What both forms of TWAP are to do."""
+    start, rules = table.clock("start", world.begin), world.market.rules
+    if not world.begin <= start < world.end:
+        expected = f"from {clock_text(*world.begin)} to before {clock_text(*world.end)}"
+        raise table.fail("start", f"a time of the run, {expected}")
+    if not any((p.start, 0) <= start < (p.end, 0) for p in world.market.calendar.phases):
+        raise table.fail("start", "a time at which the calendar of the market is open")
+    if Kind.LIMIT not in rules.kinds or world.market.lot_size % rules.size_step:
+        raise InputError(
+            f"{table.where}: a TWAP trades by limit orders of {world.market.lot_size} shares, the "
+            "lot_size, or a multiple, expected rules that accept them (kinds, size_step)"
+        )
     return {
         "side": SIDES[table.choice("side", SIDES)],
-        "start": clock.make_time(*table.clock("start", world.begin)),
+        "start": clock.make_time(*start),
         "target": table.whole("target", 1, MAX_TARGET),
         "lot": world.market.lot_size,
     }
 
 
+def _tradable(table: Table, size: jax.Array | int, world: World) -> None:
+    """Refuses an order size that the exchange never accepts."""
+    step = world.market.rules.size_step
+    if size % step:
+        raise table.fail("size", f"a multiple of the size_step of the rules, {step} shares")
+
+
 def _twap(table: Table, world: World) -> Built:
     total = table.whole("total", 1, MAX_TOTAL)
     numbers = {**_twap_task(table, world), **_read(table, world, TWAP)}
-    return _checked(table, lambda: (twap_agent(), twap_params(total=total, **numbers)))
+    built = _checked(table, lambda: (twap_agent(), twap_params(total=total, **numbers)))
+    step = world.market.rules.price_step
+    if built.params.reach % step:
+        raise table.fail("change", f"a multiple of the price_step of the rules, {step} ticks")
+    return built
 
 
 def _paper_twap(table: Table, world: World) -> Built:
@@ -229,6 +254,7 @@ def _paper_twap(table: Table, world: World) -> Built:
 def _zero_intelligence(table: Table, world: World) -> Built:
     numbers = _read(table, world, ZERO_INTELLIGENCE)
     params = ZeroIntelligenceParams(price=_price(table, world), **numbers)
+    _tradable(table, params.size, world)
     return Built(zero_intelligence_agent(), params, draws_anew=True)
 
 
@@ -239,6 +265,7 @@ def _value(table: Table, world: World) -> Built:
             "[fundamental]"
         )
     params = ValueParams(fundamental=world.fundamental, **_read(table, world, VALUE))
+    _tradable(table, params.size, world)
     return Built(value_agent(), params)
 
 
@@ -247,20 +274,28 @@ def _momentum(table: Table, world: World) -> Built:
         _read(table, world, AVERAGES),
         MomentumParams(**_read(table, world, MOMENTUM)),
     )
+    _tradable(table, params.size, world)
     return _checked(table, lambda: (momentum_agent(**averages), params))
 
 
 def _market_maker(table: Table, world: World) -> Built:
     levels = {"levels": table.whole("levels", 1, MOST_QUOTES)} if "levels" in table else {}
     numbers = {"lot": world.market.lot_size, **_read(table, world, MARKET_MAKER)}
-    return Built(
-        market_maker_agent(**levels), MarketMakerParams(price=_price(table, world), **numbers)
-    )
+    params = MarketMakerParams(price=_price(table, world), **numbers)
+    _tradable(table, params.size, world)
+    return Built(market_maker_agent(**levels), params)
 
 
 def _script(table: Table, world: World) -> Built:
     path = world.folder / table.text("file", "a file of orders, see agents/schedule_file.py")
     schedule = read_schedule(path, world.market.tick_size)
+    first, last = (tuple(int(x[at]) for x in schedule.time) for at in (0, -1))
+    for time in (first, last):
+        if not world.begin <= time <= world.end:
+            raise InputError(
+                f"{table.where}: schedule {path} has a row at {clock_text(*time)}, expected times "
+                f"from {clock_text(*world.begin)} to {clock_text(*world.end)}, the run"
+            )
     return Built(scripted_agent(most_at_once(schedule)), schedule)
 
 

@@ -57,6 +57,13 @@ class Table:
             raise self.fail(key, expected)
         return value
 
+    def _float(self, key: str, expected: str) -> float:
+        """A number; whole ones can be too large for one."""
+        try:
+            return float(self._get(key, (int, float), expected))
+        except OverflowError:
+            raise self.fail(key, expected) from None
+
     def whole(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """A whole number from `low` to `high`."""
         if default is not None and key not in self:
@@ -72,7 +79,7 @@ class Table:
         if default is not None and key not in self:
             return default
         expected = f"a number from {low:g} to {high:g}"
-        value = float(self._get(key, (int, float), expected))
+        value = self._float(key, expected)
         if not low <= value <= high:
             raise self.fail(key, expected)
         return value
@@ -81,7 +88,7 @@ class Table:
         """A finite number above zero."""
         if default is not None and key not in self:
             return default
-        value = float(self._get(key, (int, float), "a number above 0"))
+        value = self._float(key, "a number above 0")
         if not 0 < value < math.inf:
             raise self.fail(key, "a number above 0")
         return value
@@ -182,7 +189,7 @@ class Table:
         return float(ticks)
 
     def _ticks(self, key: str, tick_size: float, expected: str) -> Fraction:
-        value = float(self._get(key, (int, float), expected))
+        value = self._float(key, expected)
         if not math.isfinite(value):
             raise self.fail(key, expected)
         return Fraction(repr(value)) / Fraction(repr(float(tick_size)))

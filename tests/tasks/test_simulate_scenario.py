@@ -37,6 +37,12 @@ NOISE = '[[agents]]\nkind = "noise"\ngap = 1.0\n'
 BUILTIN = "[run]\nminutes = 1\n[book]\nbuiltin = 2\n"
 PHASE = '{ kind = "continuous", start = "09:30:00", end = "24:00:00" }'
 CROWD = '[[agents]]\nkind = "reference"\n'
+TWAP = 'side = "buy"\ntarget = 1000\ntotal = 60\n'
+PAPER_TWAP = 'side = "buy"\ntarget = 1000\npassive_ratio = 0.2\nlevel = 3\n'
+A_SHARE_RUN = '[run]\nstart = "10:00:00"\nend = "14:00:00"\n'
+A_SHARE_MARKET = MARKET + 'calendar = "chinese_a_share"\n'
+FUNDAMENTAL = "[fundamental]\nreversion = 0.01\nvolatility = 0.001\n"
+LARGE = "1" + 400 * "0"
 
 
 def read(folder: pathlib.Path, *parts: str) -> Scenario:
@@ -327,6 +333,50 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         "agents 1: TWAP target must be a multiple of 100 shares",
     ),
     (
+        (RUN, MARKET, agent("twap", TWAP + 'start = "09:29:59"')),
+        "agents 1: start is '09:29:59', expected a time of the run, from 09:30:00 to before 09:31",
+    ),
+    (
+        (RUN, MARKET, agent("paper_twap", PAPER_TWAP + 'start = "09:31:00"')),
+        "agents 1: start is '09:31:00', expected a time of the run",
+    ),
+    (
+        (A_SHARE_RUN, A_SHARE_MARKET, agent("twap", TWAP + 'start = "12:00:00"')),
+        "start is '12:00:00', expected a time at which the calendar of the market is open",
+    ),
+    (
+        (A_SHARE_RUN.replace("10:", "12:"), A_SHARE_MARKET, agent("twap", TWAP)),
+        "agents 1 has no start, expected a time at which the calendar of the market is open",
+    ),
+    (
+        (RUN, MARKET, "[market.rules]\nsize_step = 200", agent("twap", TWAP)),
+        r"a TWAP trades by limit orders of 100 shares, .* expected rules that accept them",
+    ),
+    (
+        (RUN, MARKET, '[market.rules]\nkinds = ["ioc"]', agent("twap", TWAP)),
+        r"a TWAP trades by limit orders of 100 shares, .* expected rules that accept them",
+    ),
+    (
+        (RUN, MARKET, "[market.rules]\nprice_step = 0.02", agent("twap", TWAP)),
+        "agents 1 has no change, expected a multiple of the price_step of the rules, 2 ticks",
+    ),
+    (
+        (RUN, MARKET, "[market.rules]\nsize_step = 200", agent("momentum", "size = 300")),
+        "agents 1: size is 300, expected a multiple of the size_step of the rules, 200 shares",
+    ),
+    (
+        (RUN, MARKET, "[market.rules]\nsize_step = 200", agent("zero_intelligence")),
+        "agents 1 has no size, expected a multiple of the size_step of the rules, 200 shares",
+    ),
+    ((RUN, MARKET, NOISE.replace("1.0", LARGE)), "gap is 1000000.*, expected a number from 1e-06"),
+    ((RUN, MARKET, NOISE + f"price = {LARGE}"), "price is 1000000.*, expected a positive multiple"),
+    ((RUN, MARKET, NOISE + "communication = -0.1"), "communication is -0.1, expected a number fro"),
+    ((RUN, MARKET, NOISE + "cash = nan"), "cash is nan, expected a number from 0 to"),
+    (
+        (RUN, MARKET, FUNDAMENTAL, agent("value", "cross_prob = 1.5")),
+        "cross_prob is 1.5, expected a number from 0 to 1",
+    ),
+    (
         (RUN, MARKET, '[book]\norders = [{ side = "buy", price = 9.0 }]', NOISE),
         "orders 1 has no size, expected a whole number from 1",
     ),
@@ -357,6 +407,18 @@ def test_what_is_wrong_is_said_in_one_sentence(
     with pytest.raises(InputError, match=sentence) as caught:
         read(tmp_path, *parts)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("time", ["09:29:59", "09:31:00.5"])
+def test_scripted_orders_lie_within_the_run(tmp_path: pathlib.Path, time: str) -> None:
+    heading = "time,kind,side,price,size,order_id"
+    row = "09:30:30,LIMIT,BUY,10.00,100,1"
+    rows = sorted([row, f"{time},MARKET,BUY,,100,"])
+    (tmp_path / "o.csv").write_text("\n".join([heading, *rows]))
+    with pytest.raises(InputError, match=f"has a row at {time}, expected times from 09:30:00 to"):
+        read(tmp_path, RUN, MARKET, agent("script", 'file = "o.csv"'))
+    (tmp_path / "o.csv").write_text("\n".join([heading, row]))
+    assert read(tmp_path, RUN, MARKET, agent("script", 'file = "o.csv"')).traders
 
 
 def test_two_models_must_agree_on_segments(tmp_path: pathlib.Path) -> None:
