@@ -1,9 +1,12 @@
-"""Sends a recorded day through the book, order by order, and compares with the venue's own books.
+r"""Sends a recorded day through the book, order by order, and compares with the venue's own books.
 
     jaxmars replay lobster MESSAGE.csv BOOK.csv
+    jaxmars replay lobster-deep MESSAGE.csv --start MESSAGE.csv BOOK.csv --against MESSAGE.csv \
+        BOOK.csv
     jaxmars replay databento MBO.csv MBP.csv
     jaxmars replay bitstamp ORDERS.csv LOG
     jaxmars replay ashare ORDERS.csv TRADES.csv --columns FILE.toml
+    jaxmars replay ashare-executions TRANSACTIONS.csv TICKS.csv
     jaxmars replay l3 TABLE.csv --columns FILE.toml
 
 Writes replay.json, differences.csv and depth.png.
@@ -12,11 +15,10 @@ Writes replay.json, differences.csv and depth.png.
 import argparse
 import pathlib
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jaxmars.cli_pace import prepare_jax, show_bar
-from jaxmars.cli_values import clock_end, clock_time, whole
+from jaxmars.cli_replay_sources import EXECUTIONS, FIRST_SLOTS, FLAGS, MOST_SLOTS, RECORDS, Source
 from jaxmars.errors import InputError
 from jaxmars.files import check_out
 
@@ -24,99 +26,84 @@ if TYPE_CHECKING:
     from jaxmars.book import Book
     from jaxmars.data.orderflow import L3Data
     from jaxmars.data.replay import OneStepReport
+    from jaxmars.tasks.replay_executions import ExecutionsRun
     from jaxmars.tasks.replay_files import ReplayRun
 
 NAME = "replay"
+JSON = ".json"
 HELP = "send a recorded day through the book and compare with the venue's own books"
-MOST_SLOTS = 1_000_000
-MOST_LEVELS = 1000
-MOST_UNITS = 10**9  # of a tick
-FIRST_SLOTS = 512  # orders a side can hold, until more are needed
 GROWTH = 4  # factor to the next try
 DEFAULT_LEVELS = 10  # where the venue recorded no books
-
-Read = Callable[[argparse.Namespace], "tuple[L3Data, OneStepReport | None]"]
-
-
-class _Source(NamedTuple):
-    """A kind of record."""
-
-    name: str
-    help: str
-    files: dict[str, str]  # argument to what it is
-    flags: tuple[str, ...]  # flags of its own
-    read: Read
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of the command."""
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    for source in SOURCES:
-        sub = sources.add_parser(
-            source.name, help=source.help, description=source.help, allow_abbrev=False
-        )
-        for name, text in source.files.items():
-            sub.add_argument(name, metavar=name.upper(), type=pathlib.Path, help=text)
-        sub.set_defaults(read=source.read, files=tuple(source.files))
-        _add_common(sub)
-        for flag in source.flags:
-            sub.add_argument(flag, **_OWN_FLAGS[flag])
+    for record in RECORDS:
+        sub = _add_source(sources, record.source)
+        sub.set_defaults(replay=_replay_record, read=record.read)
+    _add_source(sources, EXECUTIONS).set_defaults(replay=_replay_executions)
 
 
-_OWN_FLAGS: dict[str, dict[str, Any]] = {
-    "--tick": {
-        "help": "price units of the file per tick (default: from its prices)",
-        "type": whole(1, MOST_UNITS),
-    },
-    "--columns": {
-        "help": "TOML file that names the columns and maps the codes",
-        "type": pathlib.Path,
-        "metavar": "FILE.toml",
-        "required": True,
-    },
-    "--orders": {
-        "help": "rows are the orders that were sent, and trades follow from matching "
-        "(default: rows are the changes of the book)",
-        "action": "store_true",
-    },
-}
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    """Flags of every source."""
-    add = parser.add_argument
-    add(
+def _add_source(sources: Any, source: Source) -> argparse.ArgumentParser:
+    """The command of a source."""
+    sub = sources.add_parser(
+        source.name, help=source.help, description=source.help, allow_abbrev=False
+    )
+    for name, text in source.files.items():
+        sub.add_argument(name, metavar=name.upper(), type=pathlib.Path, help=text)
+    sub.set_defaults(files=tuple(source.files))
+    sub.add_argument(
         "--out",
         help="folder to write (default: %(default)s)",
         type=pathlib.Path,
         default=pathlib.Path("out/replay"),
     )
-    add(
-        "--levels",
-        help="price levels to compare and to draw (default: those recorded)",
-        type=whole(1, MOST_LEVELS),
-    )
-    add(
-        "--slots",
-        help=f"orders a side of the book can hold (default: {FIRST_SLOTS}, and more as needed)",
-        type=whole(1, MOST_SLOTS),
-    )
-    begins: dict[str, Any] = {"dest": "begin", "type": clock_time, "metavar": "HH:MM:SS"}
-    add("--from", help="compare and draw from this time on", **begins)
-    add("--until", help="stop after this time", **begins | {"dest": "end", "type": clock_end})
+    for flag in source.flags:
+        sub.add_argument(flag, **FLAGS[flag])
+    return sub
 
 
 def run(args: argparse.Namespace) -> None:
     """Record, replay, files."""
     prepare_jax()
-    from jaxmars.tasks.replay_files import FILES, write_replay
+    from jaxmars.tasks.replay_files import FILES
 
+    for path in (getattr(args, name) for name in args.files):
+        if path.suffix.lower() == JSON:
+            raise InputError(
+                f"{path} is JSON, expected a table of orders or executions: snapshots and minute "
+                "bars name no orders, so there is nothing to replay"
+            )
     check_out(args.out, FILES)
+    args.replay(args)
+
+
+def _replay_record(args: argparse.Namespace) -> None:
+    """A record order by order."""
+    from jaxmars.tasks.replay_files import write_replay
+
     l3, one_step = args.read(args)
     result = replay_part(args, l3, one_step)
-    name = getattr(args, args.files[0]).name.split(".")[0]
-    write_replay(args.out, result, describe_run(args), f"{l3.venue}: {name}")
+    write_replay(args.out, result, describe_run(args), f"{l3.venue}: {_name(args)}")
     report(result, args.out)
+
+
+def _replay_executions(args: argparse.Namespace) -> None:
+    """Executions without orders, against what the snapshots say of the time between them."""
+    from jaxmars.data.ashare import read_ashare
+    from jaxmars.data.ashare_intervals import interval_differences
+    from jaxmars.tasks.replay_executions import ExecutionsRun, write_executions
+
+    day = read_ashare(args.transactions, args.ticks)
+    result = ExecutionsRun(day, interval_differences(day, args.ticks))
+    write_executions(args.out, result, describe_run(args), f"{day.data.venue}: {_name(args)}")
+    report_executions(result, args.out)
+
+
+def _name(args: argparse.Namespace) -> str:
+    """The record, for titles."""
+    return getattr(args, args.files[0]).name.split(".")[0]
 
 
 def replay_part(
@@ -206,97 +193,21 @@ def _part(args: argparse.Namespace, l3: "L3Data") -> tuple[int, int]:
     return first, last
 
 
-def _read_lobster(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
-    from jaxmars.data import one_step_mismatches, read_lobster
-    from jaxmars.data.lobster_continuous import lobster_continuous
-
-    data = read_lobster(args.message, args.book, args.tick)
-    return lobster_continuous(data).l3, one_step_mismatches(data)
-
-
-def _read_databento(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
-    from jaxmars.data.venues import read_databento_mbo
-
-    return read_databento_mbo(args.mbo, args.mbp), None
-
-
-def _read_bitstamp(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
-    from jaxmars.data.venues import read_bitstamp
-
-    return read_bitstamp(args.orders, args.log), None
-
-
-def _read_ashare(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
-    from jaxmars.data.ashare import AShareColumns, read_ashare_orders
-    from jaxmars.data.columns_file import read_columns
-
-    columns = read_columns(args.columns, AShareColumns)
-    return read_ashare_orders(args.orders, args.trades, columns, resting=True), None
-
-
-def _read_l3(args: argparse.Namespace) -> "tuple[L3Data, OneStepReport | None]":
-    from jaxmars.data.columns_file import read_columns
-    from jaxmars.data.l3 import L3Columns, read_l3
-
-    columns = read_columns(args.columns, L3Columns)
-    return read_l3(args.table, columns, resting=not args.orders, tick=args.tick), None
-
-
-SOURCES = (
-    _Source(
-        "lobster",
-        "a LOBSTER day; also checks every message on the recorded book before it",
-        {"message": "message file", "book": "book file"},
-        ("--tick",),
-        _read_lobster,
-    ),
-    _Source(
-        "databento",
-        "a Databento market-by-order file against its market-by-price file",
-        {"mbo": "market-by-order csv", "mbp": "market-by-price csv"},
-        (),
-        _read_databento,
-    ),
-    _Source(
-        "bitstamp",
-        "Bitstamp order events against the books of the websocket log",
-        {"orders": "order events csv", "log": "websocket log"},
-        (),
-        _read_bitstamp,
-    ),
-    _Source(
-        "ashare",
-        "an A-share order table with its table of executions and cancels",
-        {"orders": "order table", "trades": "table of executions and cancels"},
-        ("--columns",),
-        _read_ashare,
-    ),
-    _Source(
-        "l3",
-        "any order-by-order table",
-        {"table": "csv, csv.gz, csv.xz or parquet"},
-        ("--columns", "--orders", "--tick"),
-        _read_l3,
-    ),
-)
-
-
 def describe_run(args: argparse.Namespace) -> dict[str, Any]:
     """Provenance of the results."""
     from jaxmars.convert import store
     from jaxmars.provenance import environment
 
-    files = [getattr(args, name) for name in args.files]
-    columns = getattr(args, "columns", None)
-    flags = {"levels": args.levels, "slots": args.slots, "from": args.begin, "until": args.end}
-    flags |= {name: getattr(args, name) for name in ("tick",) if hasattr(args, name)}
+    named = [getattr(args, name) for name in args.files]
+    for pair in ("start", "against"):
+        named += getattr(args, pair, [])
+    named += [args.columns] if hasattr(args, "columns") else []
+    written = {"from": "begin", "until": "end"} | {x: x for x in ("levels", "slots", "tick")}
+    flags = {flag: getattr(args, name) for flag, name in written.items() if hasattr(args, name)}
     return environment() | {
         "config": {
             "source": args.source,
-            "files_sha256": {
-                str(path): store.file_hash(path)
-                for path in [*files, *([] if columns is None else [columns])]
-            },
+            "files_sha256": {str(path): store.file_hash(path) for path in named},
             "flags": flags,
         },
     }
@@ -324,4 +235,19 @@ def report(result: "ReplayRun", out: pathlib.Path) -> None:
     if found.status:
         named = (f"{bit.name} {count:,}" for bit, count in found.status.items())
         print("status:", ", ".join(named))
+    print(f"wrote {out}/replay.json, differences.csv, depth.png")
+
+
+def report_executions(result: "ExecutionsRun", out: pathlib.Path) -> None:
+    """The table of intervals on stdout."""
+    from jaxmars.tasks.replay_executions import NO_BOOKS
+
+    day = result.day
+    volume = day.executed_volume()
+    print(result.table.to_string())
+    print(NO_BOOKS)
+    print(
+        f"the executions between two snapshots sum to what the later one says in "
+        f"{int((volume == day.snapshot_volume).sum()):,} of {len(volume):,} intervals"
+    )
     print(f"wrote {out}/replay.json, differences.csv, depth.png")

@@ -47,9 +47,35 @@ A_SHARE_TRADES = """time,buy_number,sell_number,price,size,flag
 34201000,2,1,10.02,300,F
 34203000,3,0,0,100,C
 """
+A_SHARE_EXECUTIONS = """timestamp,bid_uid,ask_uid,price,volume
+2022-09-30 10:00:00.010,12,3,11.88,200
+2022-09-30 10:00:00.010,12,4,11.89,300
+2022-09-30 10:00:08.500,11,13,11.85,70
+"""
+SNAPSHOTS = """10:00:03,11.88,11.89,11.88,11.89,500
+10:00:06,,,,11.89,0
+10:00:09,11.85,11.85,11.85,11.85,70
+"""
 SLOTS, LEVELS = 32, 3
 A_SHARE_COLUMNS = "time_unit = 1_000_000\n"
 Door = Callable[..., str]
+
+
+def snapshots() -> str:
+    """A table of snapshots: `SNAPSHOTS` with the same five levels in every row."""
+    levels = [
+        f"{side}_{what}_{level}"
+        for what in ("price", "volume")
+        for side in ("bid", "ask")
+        for level in range(1, 6)
+    ]
+    prices = [11.85 - level / 100 for level in range(5)] + [
+        11.90 + level / 100 for level in range(5)
+    ]
+    cells = ",".join(f"{cell:g}" for cell in prices + [100] * 10)
+    heading = ",".join(["timestamp,open,high,low,close,volume", *levels])
+    rows = [f"2022-09-30 {row},{cells}" for row in SNAPSHOTS.splitlines()]
+    return "\n".join([heading, *rows]) + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +99,9 @@ def world(cache: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
         "orders.csv": A_SHARE_ORDERS,
         "trades.csv": A_SHARE_TRADES,
         "ashare.toml": A_SHARE_COLUMNS,
+        "executions.csv": A_SHARE_EXECUTIONS,
+        "ticks.csv": snapshots(),
+        "bars.json": "[]",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -173,6 +202,33 @@ def test_a_share_tables(world: pathlib.Path) -> None:
     assert found["events"] == 6, "three orders, an execution of two orders, a cancel"
 
 
+DEEP = ("lobster-deep", "message.csv", "--start", *LOBSTER[1:], "--against", *LOBSTER[1:])
+
+
+def test_messages_without_books(world: pathlib.Path) -> None:
+    found = replayed(*DEEP)
+    assert found["books"]["compared"] == found["books"]["equal"] == 33, "every single message"
+    assert sorted(found["config"]["files_sha256"]) == sorted(LOBSTER[1:])
+
+
+def test_executions_without_orders(world: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("ashare-executions", "executions.csv", "ticks.csv")
+    found = replayed(*arguments)
+    assert found["intervals"] == {
+        "compared": 3,
+        "differ": {"volume": 0, "open": 0, "high": 0, "low": 0, "close": 0},
+    }
+    assert (found["books"]["compared"], found["aggressors"]) == (0, 2)
+    out = capsys.readouterr().out
+    assert "executions do not say which orders rest" in out
+    assert "in 3 of 3 intervals" in out
+    wrong = snapshots().replace("11.88,11.89,11.88,11.89,500", "11.87,11.90,11.87,11.88,499")
+    (world / "ticks.csv").write_text(wrong)
+    differ = replayed(*arguments)["intervals"]["differ"]
+    assert differ == {"volume": 1, "open": 1, "high": 1, "low": 1, "close": 1}
+    assert pd.read_csv("out/differences.csv")["differ"].tolist() == [1] * 5
+
+
 def test_reported_trades_are_cut_to_the_part() -> None:
     seconds = np.arange(5)
     order = host_order(seconds * 0 + Kind.NONE, seconds * 0, seconds * 0, seconds * 0, seconds * 0)
@@ -240,6 +296,14 @@ BAD_COLUMNS = ("l3", "table.csv", "--columns", "bad.toml")
             "none.toml does not exist, expected a TOML",
         ),
         (("databento", "table.csv", "table.csv"), "table.csv"),
+        (("lobster-deep", "message.csv"), "arguments are required: --start, --against"),
+        (("lobster-deep", "orderbook.csv", *DEEP[2:]), "row 1 has 12 columns, expected 6"),
+        (("ashare-executions", "executions.csv", "trades.csv"), "trades.csv has no column"),
+        (
+            ("l3", "bars.json", "--columns", "columns.toml"),
+            "bars.json is JSON, expected a table of orders or executions: snapshots and minute "
+            "bars name no orders, so there is nothing to replay",
+        ),
         (("bitstamp", "table.csv", "table.csv"), "table.csv"),
     ],
 )

@@ -129,10 +129,11 @@ ALLOWED: dict[str, set[str]] = {
         "tasks",
         "tokens",
     },
+    "cli_replay_sources": {"cli_values", "data"},
     "cli_replay": {
         "book",
         "cli_pace",
-        "cli_values",
+        "cli_replay_sources",
         "convert",
         "data",
         "errors",

@@ -1,11 +1,20 @@
 """Real order flow: files to flow, flow against the book, and back to files."""
 
 from jaxmars.data.ashare import AShareColumns, AShareDay, read_ashare, read_ashare_orders
+from jaxmars.data.ashare_intervals import interval_differences
 from jaxmars.data.continuous import ReplayReport, replay
 from jaxmars.data.flow import Flow, flow_until, lobster_flow, order_rows, slice_flow, split_flow
 from jaxmars.data.l3 import Action, L3Columns, read_l3
-from jaxmars.data.lobster import LobsterData, MessageType, cut_levels, nanoseconds, read_lobster
+from jaxmars.data.lobster import (
+    LobsterData,
+    MessageType,
+    cut_levels,
+    nanoseconds,
+    read_lobster,
+    read_lobster_messages,
+)
 from jaxmars.data.lobster_continuous import lobster_continuous, lobster_messages
+from jaxmars.data.lobster_deep import lobster_deep
 from jaxmars.data.lobster_writer import write_lobster
 from jaxmars.data.orderflow import L3Data, OrderFlow, Recorded
 from jaxmars.data.parquet import read_events, write_events
@@ -35,7 +44,9 @@ __all__ = [
     "cut_levels",
     "event_mids",
     "flow_until",
+    "interval_differences",
     "lobster_continuous",
+    "lobster_deep",
     "lobster_flow",
     "lobster_messages",
     "mid_path",
@@ -49,6 +60,7 @@ __all__ = [
     "read_events",
     "read_l3",
     "read_lobster",
+    "read_lobster_messages",
     "replay",
     "slice_flow",
     "split_flow",

@@ -17,14 +17,10 @@ Rows named in errors count from 1, as an editor does.
 """
 
 import enum
-import gzip
 import io
-import lzma
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +28,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from jaxmars.book import MAX_PRICE
-from jaxmars.errors import InputError, quote
+from jaxmars.data.compressed import read_bytes
+from jaxmars.errors import InputError
 from jaxmars.types import L2, Side
 
 PRICE_UNITS_PER_CURRENCY = 10_000  # LOBSTER prices are currency times this
@@ -43,11 +40,8 @@ DAY_SECONDS = 86_400
 _MESSAGE_COLUMNS = ("time", "type", "order_id", "size", "price", "direction")
 _CELLS_PER_LEVEL = 4  # ask price, ask size, bid price, bid size
 _NO_LEVEL = 9_999_999_999  # price of a level that does not exist, negative on the bid side
-_MAX_EXPANSION = 200  # a compressed table grows 5 to 50 times; more is an attack
-_MIN_ALLOWANCE = 2**20  # bytes any compressed file may expand to
 _MAX_CELL = 40  # characters of a time, or of a cell quoted in an error
 _MAX_SECOND_DIGITS = 9
-_MAX_NAMES = 4  # files of an archive that an error names
 _INTEGER = re.compile(rb"\s*-?[0-9]{1,18}\s*")
 
 
@@ -102,45 +96,38 @@ def read_lobster(
         levels are out of order or crossed. The sentence names file and row.
     """
     message_path, book_path = pathlib.Path(message_csv), pathlib.Path(orderbook_csv)
-    messages = _read_table(message_path, _message_names, "_message_")
+    messages = _read_messages(message_path)
     books = _read_table(book_path, _book_names, "_orderbook_")
-    if messages.num_rows != books.num_rows:
+    if len(messages.sec) != books.num_rows:
         raise InputError(
-            f"{book_path} has {books.num_rows} rows, expected {messages.num_rows}: one for each "
+            f"{book_path} has {books.num_rows} rows, expected {len(messages.sec)}: one for each "
             f"message of {message_path}"
         )
-    sec, nsec = _exact_time(message_path, messages["time"])
-    kind, order_id, size, price, direction = (
-        messages[name].to_numpy() for name in _MESSAGE_COLUMNS[1:]
-    )
-    _check_messages(message_path, sec, nsec, kind, size, price, direction)
     book_price, book_size = _book_arrays(books)
     _check_books(book_path, book_price, book_size)
-    visible = kind <= MessageType.EXECUTION
-    if tick is None:
-        tick = _common_divisor(price[visible], book_price)
-        if tick == 0:
-            raise InputError(f"{message_path} has no visible order, expected at least one price")
-    elif tick <= 0:
-        raise InputError(f"tick is {tick}, expected a positive number of 1e-4 currency")
-    halt = kind == MessageType.HALT
-    on_grid = np.where(visible, price, np.where(halt, 0, price - price % tick))
-    _check_ticks(message_path, on_grid[:, None], tick)
-    _check_ticks(book_path, book_price.reshape(len(book_price), -1), tick)
-    in_ticks = np.where(halt, price, on_grid // tick)
+    data = _in_ticks(message_path, messages, book_price, tick)
+    _check_ticks(book_path, book_price.reshape(len(book_price), -1), data.tick)
     narrow = lambda x: np.ascontiguousarray(x, np.int32)
-    return LobsterData(
-        sec=narrow(sec),
-        nsec=narrow(nsec),
-        type=narrow(kind),
-        order_id=np.ascontiguousarray(order_id, np.int64),
-        size=narrow(size),
-        price=narrow(in_ticks),
-        direction=narrow(direction),
-        l2=host_l2(narrow(book_price // tick), narrow(book_size)),
-        tick=tick,
-        lot=max(_common_divisor(size[kind == MessageType.NEW]), 1),
-    )
+    return data._replace(l2=host_l2(narrow(book_price // data.tick), narrow(book_size)))
+
+
+def read_lobster_messages(
+    message_csv: str | os.PathLike[str], tick: int | None = None
+) -> LobsterData:
+    """Reads a LOBSTER message file that comes without its book file.
+
+    Args:
+      message_csv, tick: as in `read_lobster`.
+
+    Returns:
+      The day with books of no levels, `[rows, 2, 0]`.
+
+    Raises:
+      InputError: as in `read_lobster`.
+    """
+    path = pathlib.Path(message_csv)
+    messages = _read_messages(path)
+    return _in_ticks(path, messages, np.zeros((len(messages.sec), 2, 0), np.int64), tick)
 
 
 def cut_levels(data: LobsterData, levels: int) -> LobsterData:
@@ -173,61 +160,53 @@ def host_l2(price: Any, size: Any) -> L2:
     return L2(price, size)
 
 
-def read_bytes(path: pathlib.Path, what: str = "LOBSTER table", member: str = "") -> bytes:
-    """Content of a file, decompressed by its suffix, without trailing blank lines.
+class _Messages(NamedTuple):
+    """Columns of a message file as they are written. Fields [rows] int64."""
 
-    Args:
-      path: a plain file, or one compressed as .gz, .xz or a .zip of one file.
-      what: the file is expected to be, for errors.
-      member: part of the name of the one file that is meant in a .zip of several.
-
-    Raises:
-      InputError: no such file, a damaged or empty one, or one that expands beyond all tables.
-    """
-    try:
-        compressed = path.stat().st_size
-        limit = max(_MAX_EXPANSION * compressed, _MIN_ALLOWANCE)
-        suffix = path.suffix.lower()
-        if suffix == ".gz":
-            with gzip.open(path) as file:
-                content = file.read(limit + 1)
-        elif suffix == ".xz":
-            with lzma.open(path) as file:
-                content = file.read(limit + 1)
-        elif suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                with archive.open(_member(path, archive.namelist(), member)) as file:
-                    content = file.read(limit + 1)
-        else:
-            content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist, expected a {what}") from None
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is not a whole {path.suffix} file: {error}") from error
-    except (OSError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if len(content) > limit:
-        raise InputError(f"{path} expands to over {limit} bytes, expected a {what}")
-    content = content.rstrip()
-    if not content:
-        raise InputError(f"{path} is empty, expected a {what}")
-    return content
+    sec: np.ndarray
+    nsec: np.ndarray
+    type: np.ndarray
+    order_id: np.ndarray
+    size: np.ndarray
+    price: np.ndarray
+    direction: np.ndarray
 
 
-def _member(path: pathlib.Path, names: list[str], part: str) -> str:
-    """The one file of an archive, or the one with `part` in its name."""
-    files = [name for name in names if not name.endswith("/")]
-    if len(files) > 1 and part:
-        meant = [name for name in files if part in name.rpartition("/")[2]]
-        files = meant if len(meant) == 1 else files
-    if len(files) == 1:
-        return files[0]
-    shown = ", ".join([quote(name) for name in files[:_MAX_NAMES]])
-    shown += ", …" if len(files) > _MAX_NAMES else ""
-    alone = f"one table, or one file with {part} in its name" if part else "one table"
-    raise InputError(
-        f"{path} holds {len(files)} files{f' ({shown})' if files else ''}, expected {alone}; "
-        "unpack it and pass the table itself"
+def _read_messages(path: pathlib.Path) -> _Messages:
+    table = _read_table(path, _message_names, "_message_")
+    columns = (table[name].to_numpy() for name in _MESSAGE_COLUMNS[1:])
+    messages = _Messages(*_exact_time(path, table["time"]), *columns)
+    _check_messages(path, messages)
+    return messages
+
+
+def _in_ticks(
+    path: pathlib.Path, messages: _Messages, book_price: np.ndarray, tick: int | None
+) -> LobsterData:
+    """The day without its books; prices of both tell the tick where none is given."""
+    kind, price = messages.type, messages.price
+    visible, halt = kind <= MessageType.EXECUTION, kind == MessageType.HALT
+    if tick is None:
+        tick = _common_divisor(price[visible], book_price)
+        if tick == 0:
+            raise InputError(f"{path} has no visible order, expected at least one price")
+    elif tick <= 0:
+        raise InputError(f"tick is {tick}, expected a positive number of 1e-4 currency")
+    on_grid = np.where(visible, price, np.where(halt, 0, price - price % tick))
+    _check_ticks(path, on_grid[:, None], tick)
+    narrow = lambda x: np.ascontiguousarray(x, np.int32)
+    no_levels = np.zeros((len(kind), 2, 0), np.int32)
+    return LobsterData(
+        sec=narrow(messages.sec),
+        nsec=narrow(messages.nsec),
+        type=narrow(kind),
+        order_id=np.ascontiguousarray(messages.order_id, np.int64),
+        size=narrow(messages.size),
+        price=narrow(np.where(halt, price, on_grid // tick)),
+        direction=narrow(messages.direction),
+        l2=host_l2(no_levels, no_levels),
+        tick=tick,
+        lot=max(_common_divisor(messages.size[kind == MessageType.NEW]), 1),
     )
 
 
@@ -253,7 +232,7 @@ def _book_names(path: pathlib.Path, found: int) -> tuple[str, ...]:
 
 def _read_table(path: pathlib.Path, column_names: Any, member: str) -> pa.Table:
     """A table of int64 columns; the column "time" stays bytes."""
-    content = read_bytes(path, member=member)
+    content = read_bytes(path, "LOBSTER table", member)
     names = column_names(path, content.partition(b"\n")[0].count(b",") + 1)
     types = {name: pa.binary() if name == "time" else pa.int64() for name in names}
     try:
@@ -312,16 +291,9 @@ def _refuse(path: pathlib.Path, bad: Any, what: str, value: Any, expected: str) 
         raise InputError(f"{path}: row {row + 1}: {what} is {value[row]}, expected {expected}")
 
 
-def _check_messages(
-    path: pathlib.Path,
-    sec: np.ndarray,
-    nsec: np.ndarray,
-    kind: np.ndarray,
-    size: np.ndarray,
-    price: np.ndarray,
-    direction: np.ndarray,
-) -> None:
+def _check_messages(path: pathlib.Path, messages: _Messages) -> None:
     """Refuses the first message that cannot be."""
+    sec, nsec, kind, _, size, price, direction = messages
     _refuse(path, sec >= DAY_SECONDS, "time", sec, f"less than {DAY_SECONDS} seconds")
     back = np.diff(nanoseconds(sec, nsec)) < 0
     if back.any():

@@ -75,12 +75,12 @@ class _Message(NamedTuple):
     """What one group asks for."""
 
     row: int  # of the record, the last of the group
-    kind: int  # Kind: LIMIT, CANCEL, or IOC for a sweep
+    kind: int  # Kind: LIMIT, CANCEL, IOC for a sweep, or NONE
     side: int  # Side of the order (of the resting one for a cancel)
     first: int  # ticks, price of the first row
     price: int  # ticks, price of the last row
     size: int  # shares
-    order_id: int  # `NO_ID` for a sweep
+    order_id: int  # `NO_ID` for a sweep and for nothing
 
 
 def lobster_continuous(data: LobsterData) -> ContinuousDay:
@@ -102,7 +102,7 @@ def lobster_continuous(data: LobsterData) -> ContinuousDay:
     l2 = host_l2(np.asarray(data.l2.price), np.asarray(data.l2.size))
     levels = l2.price.shape[2]
     groups = _groups(data)
-    start = _before_first(data)
+    start = book_before_first(data)
     desk = _Desk(start)
     edge, revealed = _window(l2, groups.last)
     edges, came = edge.tolist(), np.any(revealed, 2).tolist()
@@ -130,7 +130,8 @@ def lobster_messages(
 
     Nothing says what became of an order that left the messages' own window, so it stays until the
     record shows that it is gone: a new order could have traded with it, a worse one traded, or a
-    recorded best price is worse.
+    recorded best price is worse. Every execution is an IOC of its own, and types 5, 6 and 7 are
+    events that do nothing, so that the book can be compared after every single message.
 
     Args:
       data: a recorded day; its own books are not read.
@@ -139,17 +140,18 @@ def lobster_messages(
       at: `[rows]` row of `recorded` that holds after a message, `NO_CHECK` for none.
 
     Returns:
-      The flow. The event that completes a message is checked as `at` says; what the check shows to
-      be gone is pruned after it.
+      The flow. The last event of a message is checked as `at` says; what the check shows to be
+      gone is pruned after it.
 
     Raises:
-      InputError: an order that is sent while it rests, or a sweep of 2**31 shares or more.
+      InputError: an order that is sent while it rests.
     """
     desk = _Desk(start)
-    messages, ids = _messages(data, _groups(data))
+    row = np.arange(len(data.sec))
+    messages, ids = _messages(data, _Groups(row, row, data.size))
     best = np.asarray(recorded.l2.price)[:, :, 0].astype(np.int64) * _SIGN
     for message in messages:
-        if message.kind != Kind.CANCEL:
+        if message.kind in (Kind.LIMIT, Kind.IOC):
             resting, sweep = 1 - message.side, message.kind == Kind.IOC
             reach = int(_SIGN[resting]) * message.first - sweep  # a sweep met its first price
             desk.prune(message.row, resting, lambda key, reach=reach: key <= reach)
@@ -187,6 +189,9 @@ class _Desk:
         row, kind, side, _, price, size, order_id = message
         if kind == Kind.CANCEL:
             self._take(row, side, price, size, order_id)
+            return
+        if kind == Kind.NONE:
+            self._emit(row, Origin.MESSAGE, kind, side, 0, 0, NO_ID)
             return
         self._emit(row, Origin.MESSAGE, kind, side, price, size, order_id)
         if kind == Kind.IOC:
@@ -310,13 +315,14 @@ def _messages(data: LobsterData, groups: _Groups) -> tuple[list[_Message], np.nd
     kind = np.full(len(last), Kind.CANCEL)
     for recorded, ours in kinds.items():
         kind[data.type[last] == recorded] = ours
+    kind[data.type[last] > MessageType.EXECUTION] = Kind.NONE
     resting = np.where(data.direction[last] == 1, Side.BUY, Side.SELL)
     side = np.where(kind == Kind.IOC, 1 - resting, resting)
     order_id, ids = data.order_id[last], np.zeros(0, np.int64)
     if len(order_id) and (order_id.min() <= NO_ID or order_id.max() > _MAX_INT32):
         ids, rank = np.unique(order_id, return_inverse=True)
         order_id = rank + 1
-    order_id = np.where(kind == Kind.IOC, NO_ID, order_id)
+    order_id = np.where((kind == Kind.IOC) | (kind == Kind.NONE), NO_ID, order_id)
     first, price = data.price[groups.first], data.price[last]
     columns = (last, kind, side, first, price, groups.size, order_id)
     return [_Message(*row) for row in zip(*(x.tolist() for x in columns), strict=True)], ids
@@ -336,7 +342,7 @@ def _window(l2: L2, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return end[last], revealed
 
 
-def _before_first(data: LobsterData) -> L2:
+def book_before_first(data: LobsterData) -> L2:
     """The book of row 0 without what message 0 did, `[2, levels + 1]` int32."""
     sides = [
         {p: s for p, s in zip(*columns, strict=True) if s}

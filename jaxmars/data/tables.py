@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxmars.data.lobster import read_bytes
+from jaxmars.data.compressed import read_bytes
 from jaxmars.data.validate import Origin, origin_of_rows, refuse
 from jaxmars.errors import InputError
 

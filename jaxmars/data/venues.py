@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from jaxmars.data.compressed import read_bytes
 from jaxmars.data.l3 import Action, L3Columns, L3Table, columns_data, l3_table
-from jaxmars.data.lobster import NANOS, host_l2, read_bytes
+from jaxmars.data.lobster import NANOS, host_l2
 from jaxmars.data.orderflow import NO_CHECK, L3Data, Recorded, TradeReports, host_time
 from jaxmars.data.tables import open_table, require_columns, stamps, units
 from jaxmars.data.validate import MAX_SIZE, Origin, refuse

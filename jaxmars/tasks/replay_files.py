@@ -48,13 +48,26 @@ class ReplayRun(NamedTuple):
     slots: int  # orders a side of the book could hold
 
 
+class Picture(NamedTuple):
+    """What the depth heat map shows."""
+
+    l3: L3Data  # its units
+    samples: Samples | None  # books at times of equal distance; None draws none
+    trades: TradeReports
+    title: str
+    note: str  # on the right of the title
+
+
 def write_replay(out: pathlib.Path, run: ReplayRun, made_by: dict[str, Any], title: str) -> None:
     """Writes replay.json, differences.csv and depth.png: all three or none."""
-    text = to_json(summary(run) | made_by)
+    text, report = to_json(summary(run) | made_by), run.report
+    equal = f"{report.equal:,} of {report.checked:,} recorded books equal in all levels"
+    note = equal if report.checked else ""
+    picture = Picture(run.l3, report.samples, run.trades, title, note)
     writers: dict[str, Callable[[pathlib.Path], object]] = {
         SUMMARY: lambda path: path.write_text(text, encoding="utf-8"),
         DIFFERENCES: lambda path: run.report.table().to_csv(path),
-        FIGURE: lambda path: draw_depth(path, run, title),
+        FIGURE: lambda path: draw_depth(path, picture),
     }
     write_together(out, writers)
 
@@ -131,13 +144,12 @@ def _hms(seconds: float) -> str:
     return f"{whole // _HOUR:02d}:{whole // _MINUTE % _MINUTE:02d}:{whole % _MINUTE:02d}"
 
 
-def draw_depth(path: pathlib.Path, run: ReplayRun, title: str) -> None:
+def draw_depth(path: pathlib.Path, picture: Picture) -> None:
     """Sizes resting at each price over time, best prices and trades, and what was traded.
 
     Args:
       path: of the picture, PNG.
-      run: prices and sizes are drawn in currency and in shares or coins.
-      title: of the picture; how many recorded books came out is added.
+      picture: prices and sizes are drawn in currency and in shares or coins.
     """
     import matplotlib
 
@@ -147,37 +159,34 @@ def draw_depth(path: pathlib.Path, run: ReplayRun, title: str) -> None:
     figure, (axes, below) = plt.subplots(
         2, 1, figsize=FIGURE_INCHES, height_ratios=PANELS, sharex=True, layout="constrained"
     )
-    report = run.report
-    axes.set_title(title, loc="left", fontsize=11)
-    if report.checked:
-        equal = f"{report.equal:,} of {report.checked:,} recorded books equal in all levels"
-        axes.set_title(equal, loc="right", fontsize=9, color="dimgrey")
+    axes.set_title(picture.title, loc="left", fontsize=11)
+    axes.set_title(picture.note, loc="right", fontsize=9, color="dimgrey")
     axes.set_facecolor(BACKGROUND)
     axes.set_ylabel("price")
     below.set(xlabel="time of the day, clock of the record", ylabel="traded")
-    samples = report.samples
+    samples = picture.samples
     if samples is not None and samples.size.any():
         seconds = nanoseconds(*samples.time) / NANOS
         step = seconds[1] - seconds[0] if len(seconds) > 1 else 1.0
         span = (float(seconds[0]), float(seconds[-1] + step))
-        _heat_map(figure, axes, run, samples, span)
-        _volume(below, run, span)
+        _heat_map(figure, axes, picture, samples, span)
+        _volume(below, picture, span)
         _clock_axis(below, span)
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
     plt.close(figure)
 
 
 def _heat_map(
-    figure: Any, axes: Any, run: ReplayRun, samples: Samples, span: tuple[float, float]
+    figure: Any, axes: Any, shown: Picture, samples: Samples, span: tuple[float, float]
 ) -> None:
     """The heat map with its lines, dots, price axis and colour bar."""
     import matplotlib
     from matplotlib import colors, ticker
 
-    unit = run.l3.tick / run.l3.price_scale
+    unit = shown.l3.tick / shown.l3.price_scale
     seconds = nanoseconds(*samples.time) / NANOS
-    low, high, per_row = _price_rows(samples, run.trades)
-    grid = _heat(samples, low, high, per_row) / run.l3.size_scale
+    low, high, per_row = _price_rows(samples, shown.trades)
+    grid = _heat(samples, low, high, per_row) / shown.l3.size_scale
     seen = grid[grid > 0]
     edges = ((low - 0.5) * unit, (low - 0.5 + per_row * len(grid)) * unit)
     shades = matplotlib.colormaps[COLOURS](np.linspace(FAINTEST, 1, SHADES))
@@ -193,7 +202,7 @@ def _heat_map(
         )
         bar = figure.colorbar(picture, ax=axes, pad=0.01, fraction=0.04, extend="min")
         bar.set_label("size resting at the price")
-        bar.ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+        bar.ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.12g}"))
         bar.outline.set_visible(False)
     for side, colour, name in (
         (Side.SELL, ASK_COLOUR, "best ask"),
@@ -201,8 +210,9 @@ def _heat_map(
     ):
         best = np.where(samples.size[:, side, 0] > 0, samples.price[:, side, 0] * unit, np.nan)
         axes.step(seconds, best, where="post", color=colour, lw=0.8, label=name)
-    _dots(axes, run.trades, unit, span)
+    _dots(axes, shown.trades, unit, span)
     axes.set(xlim=span, ylim=edges)
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.2f}"))
     axes.legend(loc="best", fontsize=8, facecolor=BACKGROUND, labelcolor="white", framealpha=0.7)
 
@@ -258,15 +268,15 @@ def _dots(axes: Any, trades: TradeReports, unit: float, span: tuple[float, float
     )
 
 
-def _volume(axes: Any, run: ReplayRun, span: tuple[float, float]) -> None:
+def _volume(axes: Any, shown: Picture, span: tuple[float, float]) -> None:
     """Size traded per bar."""
     from matplotlib import ticker
 
-    seconds = nanoseconds(*run.trades.time) / NANOS
-    size = run.trades.size / run.l3.size_scale
+    seconds = nanoseconds(*shown.trades.time) / NANOS
+    size = shown.trades.size / shown.l3.size_scale
     height, edges = np.histogram(seconds, bins=VOLUME_BARS, range=span, weights=size)
     axes.bar(edges[:-1], height, width=np.diff(edges), align="edge", color="slategrey")
-    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.12g}"))
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
 

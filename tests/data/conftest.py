@@ -41,6 +41,13 @@ def goog_day(real_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def amzn_day(real_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> LobsterData:
+    """AMZN, 2012-06-21, 5 levels."""
+    folder = tmp_path_factory.mktemp("amzn")
+    return unpacked_day(real_data / "lobster", "*AMZN*_5.zip", folder)
+
+
+@pytest.fixture(scope="session")
 def aapl_best_day(real_data: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> LobsterData:
     """AAPL, 2012-06-21, 1 level."""
     folder = tmp_path_factory.mktemp("aapl")

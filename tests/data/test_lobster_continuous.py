@@ -4,11 +4,10 @@ import pathlib
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 
 from jaxmars.book import book_from_levels
-from jaxmars.data import LobsterData, MessageType, cut_levels, nanoseconds, read_lobster
+from jaxmars.data import LobsterData, MessageType, cut_levels, read_lobster
 from jaxmars.data.continuous import ReplayReport, replay
 from jaxmars.data.lobster import host_l2
 from jaxmars.data.lobster_continuous import (
@@ -22,7 +21,7 @@ from jaxmars.errors import InputError
 from jaxmars.types import L2, Kind, Side, Status
 
 SLOTS = 128
-DEEP_SLOTS = 256
+AMZN_ROWS = 20_000  # of 155,935
 
 
 def run(day: ContinuousDay, levels: int, slots: int = SLOTS) -> ReplayReport:
@@ -116,6 +115,13 @@ def test_goog_day(goog_day: LobsterData) -> None:
     assert report.agreement.known.mean() > 0.98
 
 
+def test_amzn_day(amzn_day: LobsterData) -> None:
+    report = run(lobster_continuous(rows(amzn_day, 0, AMZN_ROWS)), 5)
+    assert report.equal == report.checked > 0.97 * AMZN_ROWS
+    assert (report.status, report.crossed, report.locked) == ({}, 0, 0)
+    assert report.agreement.known.mean() > 0.97
+
+
 def test_executions_fill_as_many_shares_as_recorded(goog_day: LobsterData) -> None:
     part = rows(goog_day, 0, 20_000)
     report = run(lobster_continuous(part), 10)
@@ -162,58 +168,6 @@ def test_what_messages_show_to_be_gone_is_pruned(hand_day: LobsterData) -> None:
         (10010, 7),
     ]
     assert (order.side[prune] == Side.BUY).all()
-
-
-def test_fifty_levels_of_aapl(
-    aapl_day: LobsterData, aapl_best_day: LobsterData, real_data: pathlib.Path
-) -> None:
-    """An hour from the 10 levels of its first row, against the best prices of another file."""
-    deep = messages_only(real_data / "lobster", aapl_day.tick)
-    columns = ["time", "type", "order_id", "size", "price"]
-    ours, theirs = (message_table(day) for day in (deep, aapl_best_day))
-    both = ours.merge(theirs, on=[*columns, "repeat"], suffixes=("", "_best"))
-    assert len(both) == 25_641
-    at = np.full(len(deep.sec), NO_CHECK)
-    at[both["row"]] = both["row_best"]
-    start = lobster_continuous(aapl_day).l3.start
-    assert start is not None
-    known = np.full(aapl_best_day.l2.price.shape, True)
-    day = lobster_messages(deep, start, Recorded(aapl_best_day.l2, None, known), at)
-    report = run(day, 1, DEEP_SLOTS)
-    assert report.checked == 22_663, "hidden executions and all but the last of a sweep are left"
-    assert report.checked - report.equal == 1
-    assert (day.origin == Origin.PRUNE).sum() == 1
-    assert set(report.status) == {Status.UNKNOWN_ORDER}
-    assert (report.crossed, report.locked) == (0, 0)
-
-
-def message_table(day: LobsterData) -> pd.DataFrame:
-    """Messages with microsecond times, numbered among equal ones."""
-    time = nanoseconds(day.sec, day.nsec) // 1000
-    names = ("type", "order_id", "size", "price")
-    table = pd.DataFrame({"time": time} | {name: getattr(day, name) for name in names})
-    return table.assign(repeat=table.groupby(list(table)).cumcount(), row=np.arange(len(table)))
-
-
-def messages_only(folder: pathlib.Path, tick: int) -> LobsterData:
-    """The hour of 50 levels, which comes without books."""
-    (path,) = folder.glob("AAPL*_message_50.csv.xz")
-    table = pd.read_csv(path, header=None, dtype={0: str})
-    whole, part = table[0].str.split(".", expand=True).to_numpy().T
-    narrow = lambda x: np.asarray(x, np.int32)
-    none = np.zeros((len(table), 2, 0), np.int32)
-    return LobsterData(
-        sec=narrow(whole.astype(np.int64)),
-        nsec=narrow([int(x.ljust(9, "0")[:9]) for x in part]),
-        type=narrow(table[1]),
-        order_id=table[2].to_numpy(np.int64),
-        size=narrow(table[3]),
-        price=narrow(table[4] // tick),
-        direction=narrow(table[5]),
-        l2=host_l2(none, none),
-        tick=tick,
-        lot=1,
-    )
 
 
 def test_files_give_the_same_flow(hand_files: tuple[pathlib.Path, pathlib.Path]) -> None:
