@@ -9,9 +9,12 @@ code 1 if a rule fails.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 from jaxmars.agents.reference import ReferenceParams
 from jaxmars.cli_pace import prepare_jax, show_bar

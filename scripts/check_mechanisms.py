@@ -8,8 +8,11 @@ the mechanism makes is gone with it. Exit code 1 if a check fails.
 """
 
 import argparse
+import os
 import pathlib
 import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 import numpy as np
 import pandas as pd

@@ -9,9 +9,12 @@ likelihood. Writes model.md and model.json. Exit code 1 if a rule fails.
 """
 
 import argparse
+import os
 import pathlib
 import sys
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 import pandas as pd
 

@@ -20,9 +20,12 @@ Writes policy.md, policy.json, policy.png and the tables as CSV.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
 from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 import jax
 import jax.numpy as jnp

@@ -10,8 +10,11 @@ which of Cont's eleven facts are as expected. Exit code 1 if a statistic is outs
 """
 
 import argparse
+import os
 import pathlib
 import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 import numpy as np
 

@@ -8,8 +8,11 @@ The bins are fitted anew on the reference market; training goes on from there
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 from jaxmars.cli_pace import prepare_jax
 from jaxmars.cli_values import positive

@@ -13,9 +13,12 @@ is the book of Cont, Stoikov and Talreja (2010), with rates from the hours befor
 import argparse
 import dataclasses
 import math
+import os
 import pathlib
 import sys
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA is silent, as in `jaxmars.cli`
 
 import numpy as np
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,9 @@ import jaxmars
 
 ROOT = pathlib.Path(jaxmars.__file__).parents[1]
 HEAVY = ("torch", "transformers", "matplotlib")
+TEXTS = {path.stem: path.read_text() for path in (ROOT / "scripts").glob("*.py")}
+KEEP_PROGRAMS = sorted(name for name, text in TEXTS.items() if "prepare_jax()" in text)
+SILENCE = 'os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")'
 PROBE = f"""
 import importlib, json, logging, pkgutil, sys
 handlers = lambda: [
@@ -68,3 +72,11 @@ def test_heavy_packages_are_left_alone(found: dict) -> None:
 
 def test_logging_is_left_alone(found: dict) -> None:
     assert found["handlers"] == []
+
+
+@pytest.mark.parametrize("script", KEEP_PROGRAMS)
+def test_a_script_silences_xla_before_jax_is_imported(script: str) -> None:
+    """XLA reports every program it reads back, and asks for the log level once, at the import."""
+    text = TEXTS[script]
+    imported = re.search(r"^(import|from) (jax|jaxmars)\b", text, re.MULTILINE)
+    assert imported is not None and 0 < text.find(SILENCE) < imported.start()
