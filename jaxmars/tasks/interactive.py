@@ -95,6 +95,10 @@ class Market:
           cash: yours, currency.
           shares: yours.
           latency: yours, unbatched; needs `cfg.market.max_in_flight`.
+
+        Raises:
+          InputError: not as many params or memories as agents, a seed that is no whole number from
+            0 to `MAX_SEED`, or cash or shares that are negative or too many.
         """
         self._agents = (*agents, manual_agent())
         self._params = (*params, None)
@@ -103,10 +107,16 @@ class Market:
         self._sent = 0
         self._events: list[Event] = []
         self._key = trajectory_keys(seed, np.zeros(1, int))[0]
-        money = round(cash / cfg.market.tick_size)
+        if not len(agents) == len(params) == len(start.memories):
+            raise InputError(
+                f"the market has {len(agents)} agents, {len(params)} params and "
+                f"{len(start.memories)} memories in its start, expected as many of each"
+            )
+        seed = values.whole("seed", seed, 0, MAX_SEED)
+        money, owned = values.money(cash, cfg.market.tick_size), values.owned(shares)
         others = empty_accounts(self._you) if start.accounts is None else start.accounts
         mine = empty_accounts(1)._replace(
-            cash=wide_from_int(np.array([money])), shares=jnp.array([shares], jnp.int32)
+            cash=wide_from_int(np.array([money])), shares=jnp.array([owned], jnp.int32)
         )
         delay = start.delay
         if latency is not None:

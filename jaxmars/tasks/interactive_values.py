@@ -15,12 +15,28 @@ from jaxmars.errors import InputError, quote
 from jaxmars.types import Side
 
 MAX_SHARES = MAX_ID = 2**31 - 1
+MAX_MONEY = 2**52  # ticks x shares; exact in double precision
 GRID = 1e-6  # ticks a price may lie off the grid
 
 
 def shares(size: Any) -> int:
     """A number of shares."""
     return whole("size", size, 1, MAX_SHARES, "shares")
+
+
+def owned(number: Any) -> int:
+    """Shares owned at the start."""
+    return whole("number of shares owned", number, 0, MAX_SHARES)
+
+
+def money(cash: Any, tick_size: float) -> int:
+    """Cash at the start, as ticks times shares."""
+    count = _number(cash) / tick_size
+    if not 0 <= count <= MAX_MONEY:
+        raise InputError(
+            f"the cash is {quote(cash)}, expected an amount from 0 to {MAX_MONEY * tick_size:g}"
+        )
+    return round(count)
 
 
 def order_number(order_id: Any) -> int:
@@ -84,7 +100,10 @@ def moment(time: Any) -> tuple[int, int]:
 def _number(value: Any) -> float:
     """A number as a float, nan for anything else."""
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return float(value) if is_number else math.nan
+    try:
+        return float(value) if is_number else math.nan
+    except OverflowError:  # a whole number with hundreds of digits
+        return math.inf
 
 
 def _pair(seconds: float) -> tuple[int, int]:

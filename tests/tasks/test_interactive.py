@@ -267,3 +267,34 @@ def test_bad_input_is_one_sentence(mine: Market, act, said: str) -> None:
         act(mine)
     assert "\n" not in str(caught.value)
     assert mine.orders().empty
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cash": float("nan")}, "the cash is nan, expected an amount from 0 to"),
+        ({"cash": -5.0}, "the cash is -5.0, expected an amount from 0 to"),
+        ({"cash": 10**400}, "the cash is 1000.*, expected an amount from 0 to"),
+        ({"cash": "5"}, "the cash is '5', expected an amount from 0 to"),
+        ({"shares": -5}, "the number of shares owned is -5, expected a whole number from 0 to"),
+        (
+            {"shares": 2**40},
+            "the number of shares owned is 1099511627776, expected a whole number from 0",
+        ),
+        ({"shares": 1.5}, "the number of shares owned is 1.5, expected a whole number from 0 to"),
+        ({"seed": -1}, "the seed is -1, expected a whole number from 0 to"),
+        ({"seed": 2**32}, "the seed is 4294967296, expected a whole number from 0 to"),
+    ],
+)
+def test_what_a_market_cannot_open_with(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        Market(START, CROWD, (NoiseParams(1000, 1.0),), CFG, **given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("params", "memories"), [(0, 1), (2, 1), (1, 2)])
+def test_every_agent_has_params_and_a_memory(params: int, memories: int) -> None:
+    start = START._replace(memories=(None,) * memories)
+    said = f"1 agents, {params} params and {memories} memories in its start, expected as many"
+    with pytest.raises(InputError, match=said):
+        Market(start, CROWD, (NoiseParams(1000, 1.0),) * params, CFG)
