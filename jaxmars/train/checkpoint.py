@@ -1,6 +1,7 @@
 """Checkpoints of a training run: its state and its place in the data, with orbax."""
 
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -47,7 +48,12 @@ class Checkpoints:
             return
         orbax = self._orbax
         parts = {STATE: orbax.StandardSave(state), PLACE: orbax.JsonSave(place)}
+        needed, free = _num_bytes(state), shutil.disk_usage(self.folder).free
         try:
+            if free < needed:  # orbax would print a traceback for every array that does not fit
+                raise OSError(
+                    f"No space left on device, {needed:,} bytes are needed, {free:,} free"
+                )
             self._manager.save(step, args=orbax.Composite(**parts))
         except (OSError, ValueError) as error:
             kept = "no earlier one" if self.latest is None else f"that of step {self.latest}"
@@ -85,3 +91,8 @@ class Checkpoints:
     def close(self) -> None:
         """Lets go of the folder."""
         self._manager.close()
+
+
+def _num_bytes(state: TrainState) -> int:
+    """Of all arrays together, on disk at most."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))

@@ -3,9 +3,11 @@
 import json
 import math
 import pathlib
+import time
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from jaxmars.errors import InputError
 from jaxmars.files import write_atomically
@@ -13,6 +15,7 @@ from jaxmars.files import write_atomically
 LINES = "metrics.jsonl"
 EVENTS = "tensorboard"
 STEP = "step"
+START = 1  # of a session, in the protocol of event files
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -60,18 +63,41 @@ class Log:
         text = "".join(map(_text, kept))
         write_atomically(self.path, lambda path: path.write_text(text))
         self._file = self.path.open("a")
-        self._events = SummaryWriter(str(folder / EVENTS), purge_step=step + 1)
+        self._events = _Events(folder / EVENTS, step)
 
     def add(self, step: int, numbers: dict[str, float]) -> None:
         """One line, on disk when this returns."""
         self._file.write(_text({STEP: step, **numbers}))
         self._file.flush()
-        for name, value in numbers.items():
-            if math.isfinite(value):
-                self._events.add_scalar(name, value, step)
-        self._events.flush()
+        self._events.add(step, {k: x for k, x in numbers.items() if math.isfinite(x)})
 
     def close(self) -> None:
         """Lets go of the files."""
         self._file.close()
         self._events.close()
+
+
+class _Events:
+    """The event file of a run. The writer of tensorboardX itself has a thread and a hook at the
+    exit of Python, which print tracebacks when the disk is full; here an error is only raised."""
+
+    def __init__(self, folder: pathlib.Path, step: int) -> None:
+        """Opens a new file, which takes back what other files of the folder hold after `step`."""
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        self._write(step + 1, session_log={"status": START})
+
+    def add(self, step: int, numbers: dict[str, float]) -> None:
+        """The numbers of one step, on disk when this returns."""
+        values = [{"tag": name, "simple_value": value} for name, value in numbers.items()]
+        self._write(step, summary={"value": values})
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._writer.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        """One event."""
+        event = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+        self._writer.write_event(event(wall_time=time.time(), step=step, **content))
+        self._writer.flush()

@@ -1,62 +1,36 @@
 """Training runs in folders: what they leave, that they go on exactly, and how they fail."""
 
-import dataclasses
 import errno
 import json
 import os
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint
 import pytest
 from oracles.tiny_dataset import MODEL, write_dataset
+from oracles.training_runs import CONFIG, KILLED, ROUNDING, SAVED, STEPS, check_same, losses, run_of
 from tensorboardX.proto import event_pb2
 
 from jaxmars.cli import main
-from jaxmars.config import OrderModelConfig
-from jaxmars.convert.store import file_hash
 from jaxmars.errors import InputError
 from jaxmars.files import alone
 from jaxmars.models import OrderModel
-from jaxmars.tasks.train_recipe import example, read_run
+from jaxmars.tasks.train_recipe import read_run
 from jaxmars.train import checkpoint
 from jaxmars.train.log import LINES, Log, read_lines
 from jaxmars.train.loop import TrainingError
-from jaxmars.train.run import CHECKPOINTS, Line, Run, train
-from jaxmars.train.settings import SIZES, TrainConfig
+from jaxmars.train.run import CHECKPOINTS, Line, train
 
-CONFIG = """
-[data]
-dataset = "data"
-[model]
-size = "nano"
-num_layers = 1
-dropout = 0.1
-emb_dim = 8
-num_heads = 2
-num_max_orders = 7
-num_bins_price_level = 8
-num_bins_pred_order_volume = 8
-num_bins_order_interval = 4
-[train]
-steps = 12
-batch = 4
-warmup = 2
-learning_rate = 0.01
-report_every = 1
-save_every = 4
-validation_windows = 8
-seed = 3
-"""
-STEPS, SAVED, KILLED = 12, 4, 7
-ROUNDING = 1e-5
+BROKEN: dict[str, Any] = {"learning_rate": 3e38, "weight_decay": 1e9, "warmup": 1}  # one program
 KILL = """
 import os, pathlib, signal, sys
 from jaxmars.tasks.train_recipe import read_run
@@ -69,47 +43,6 @@ def watch(line):
     return True
 train(run, watch)
 """
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with a dataset and a configuration."""
-    folder = tmp_path_factory.mktemp("world")
-    write_dataset(folder / "data", {"train": [120, 64], "validation": [60], "test": [9]})
-    (folder / "run.toml").write_text(CONFIG)
-    return folder
-
-
-def run_of(world: pathlib.Path, out: pathlib.Path, **changes: object) -> Run:
-    """The run of the configuration, with other training numbers if given."""
-    run = read_run(world / "run.toml", out, {"made_by": "a test"})
-    return run._replace(cfg=dataclasses.replace(run.cfg, **changes))
-
-
-@pytest.fixture(scope="module")
-def whole(world: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The folder of a run that nothing stopped."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    lines: list[Line] = []
-    train(run_of(world, out), lambda line: bool(lines.append(line)) or True)
-    assert [line.progress.step for line in lines] == list(range(1, STEPS + 1))
-    held_out = [line.progress.step for line in lines if line.validation is not None]
-    assert held_out == [SAVED, 2 * SAVED, STEPS]
-    return out
-
-
-def losses(out: pathlib.Path) -> list[tuple[int, float, float | None]]:
-    """Step, loss and validation loss of every line."""
-    return [(x["step"], x["loss"], x.get("validation")) for x in read_lines(out / LINES)]
-
-
-def check_same(one: pathlib.Path, other: pathlib.Path) -> None:
-    """Two runs had the same losses. They are nearly always equal bit for bit; programs that were
-    compiled in another process have been seen to differ in the last bit of one order's loss."""
-    mine, theirs = losses(one), losses(other)
-    assert [(x[0], x[2] is None) for x in mine] == [(x[0], x[2] is None) for x in theirs]
-    numbers = lambda lines: [x for line in lines for x in line[1:] if x is not None]
-    assert numbers(mine) == pytest.approx(numbers(theirs), rel=ROUNDING)
 
 
 def test_a_run_leaves_a_model_that_says_what_made_it(whole: pathlib.Path) -> None:
@@ -253,7 +186,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(
     out = tmp_path / "nan"
     train(run_of(world, out), lambda line: line.progress.step < SAVED)
     before = (out / "model" / "model.safetensors").read_bytes()
-    broken = run_of(world, out, learning_rate=1e30, warmup=1)
+    broken = run_of(world, out, **BROKEN)
     with pytest.raises(TrainingError, match=r"(loss|norm) is (nan|inf).*; step \d+ is kept in"):
         train(broken, lambda line: True)
     kept = checkpoint.Checkpoints(out / CHECKPOINTS).latest
@@ -268,7 +201,7 @@ def test_a_stop_does_not_keep_parameters_that_are_not_finite(
 ) -> None:
     """Off a save step, where nothing validates them."""
     out = tmp_path / "stop"
-    broken = run_of(world, out, learning_rate=3e38, weight_decay=1e9, warmup=1)
+    broken = run_of(world, out, **BROKEN)
     with pytest.raises(TrainingError, match="no checkpoint was written yet in"):
         train(broken, lambda line: line.progress.step < 2)
     assert not (out / "model").exists()
@@ -290,6 +223,23 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     message = r"step 8 cannot be written to .*No space left on device; that of step 4 is kept"
     with pytest.raises(InputError, match=message):
         train(run_of(world, out), lambda line: True)
+    assert checkpoint.Checkpoints(out / CHECKPOINTS).latest == SAVED
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_begun(
+    world: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One sentence, nothing from orbax on stderr, and the checkpoint of before stays."""
+    out, free = tmp_path / "little", iter((10**9, 0))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    message = r"step 8 cannot be written .* [\d,]+ bytes are needed, 0 free; that of step 4 is kept"
+    with pytest.raises(InputError, match=message):
+        train(run_of(world, out), lambda line: True)
+    assert capfd.readouterr().err == ""
     assert checkpoint.Checkpoints(out / CHECKPOINTS).latest == SAVED
 
 
@@ -336,49 +286,6 @@ def test_a_log_forgets_what_no_checkpoint_holds(tmp_path: pathlib.Path) -> None:
         read_lines(tmp_path / LINES)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("seed = 3", "sead = 3", "unknown key 'sead', expected one of accumulate, batch"),
-        ("steps = 12", "steps = 0", "training steps must be positive, got 0"),
-        ("batch = 4", "batch = 4\naccumulate = 3", "batch 4 must be a multiple of accumulate 3"),
-        ("save_every = 4", "save_every = 4.5", "save_every is 4.5, expected a whole number"),
-        ("save_every = 4", "save_every = 5\n", None),
-        ("report_every = 1", "report_every = 3", "save_every 4 must be a multiple of report_every"),
-        ('size = "nano"', 'size = "nanu"', "size is 'nanu', expected one of nano, micro"),
-        ("price_level = 8", "price_level = 16", "level is 16, expected 8, as the dataset was"),
-        ("order_interval = 4", "order_interval = 5", "interval is 5, expected 4, as the dataset"),
-        ("num_bins_order_interval = 4", "", None),
-        ("dropout = 0.1", "dropout = 1.0", "dropout must be in [0, 1), got 1.0"),
-        ("emb_dim = 8", "emb_dim = 9", "emb_dim 9 must be a multiple of twice num_heads"),
-        ('dataset = "data"', "", "names no data, expected either dataset or reference_market"),
-        ('dataset = "data"', 'dataset = "data"\nreference_market = true', "names both data"),
-        ('dataset = "data"', 'dataset = "nothing"', "nothing"),
-        ("num_max_orders = 7", "num_max_orders = 500", "longer than every train shard"),
-        ("[model]", '[model]\nfrom = "absent"', "absent"),
-        ("[train]", "[tran]", "unknown key 'tran'"),
-    ],
-)
-def test_a_wrong_configuration_is_one_sentence(
-    world: pathlib.Path,
-    tmp_path: pathlib.Path,
-    capsys: pytest.CaptureFixture[str],
-    old: str,
-    new: str,
-    message: str | None,
-) -> None:
-    """Exit code 2, one line on stderr, nothing written."""
-    path = world / "wrong.toml"
-    path.write_text(CONFIG.replace(old, new))
-    if message is None:
-        read_run(path, tmp_path, {})
-        return
-    assert main(["train", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and message in error
-    assert not (tmp_path / "out").exists()
-
-
 def test_one_process_at_a_time(world: pathlib.Path, whole: pathlib.Path) -> None:
     with (
         alone(whole, "training run"),
@@ -386,82 +293,6 @@ def test_one_process_at_a_time(world: pathlib.Path, whole: pathlib.Path) -> None
     ):
         train(run_of(world, whole), lambda line: True)
     train(run_of(world, whole), lambda line: True)
-
-
-def test_the_example_is_a_configuration(world: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """With the defaults it shows; only its data are not there."""
-    path = world / "example.toml"
-    path.write_text(example())
-    with pytest.raises(InputError, match=r"data/tokens"):
-        read_run(path, tmp_path, {})
-    shown = tomllib.loads(example())
-    assert shown["train"] == dataclasses.asdict(TrainConfig())
-    assert SIZES[shown["model"]["size"]] == OrderModelConfig.default()
-
-
-def test_going_on_from_other_weights(
-    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    """They are the first parameters; a size beside them is refused."""
-    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
-    path = world / "on.toml"
-    path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\n[train]{tail}')
-    run = read_run(path, tmp_path, {})
-    start = OrderModel.from_pretrained(whole / "model")
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, run.model.params, start.params)))
-    tensors = whole / "model" / "model.safetensors"
-    known = {"weights_sha256": file_hash(tensors), "orders_seen": start.manifest["orders_seen"]}
-    assert run.about["from"] == known and known["orders_seen"] > 0
-    path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\nsize = "nano"\n[train]{tail}')
-    with pytest.raises(InputError, match="size is 'nano', expected no size"):
-        read_run(path, tmp_path, {})
-
-
-def test_weights_without_a_summary_are_given_one(
-    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path, key: jax.Array
-) -> None:
-    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
-    known = OrderModel.from_pretrained(whole / "model")
-    plain = OrderModel.init(dataclasses.replace(known.config, has_summary=False), key)
-    dataclasses.replace(plain, converters=known.converters).save(tmp_path / "plain")
-    path = world / "grown.toml"
-    path.write_text(
-        f'{head}[model]\nfrom = "{tmp_path / "plain"}"\nhas_summary = true\n[train]{tail}'
-    )
-    grown = read_run(path, tmp_path, {}).model
-    assert known.config.has_summary and grown.config == known.config
-    assert not grown.params["embedding"].pop("summary")["out"]["kernel"].any()
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, grown.params, plain.params)))
-
-
-def test_weights_go_on_in_another_window(
-    world: pathlib.Path, whole: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    """With the parameters they have; what they read already cannot be taken from them."""
-    head, tail = CONFIG.split("[model]")[0], CONFIG.split("[train]")[1]
-    path, start = world / "window.toml", OrderModel.from_pretrained(whole / "model")
-
-    def read(line: str) -> OrderModel:
-        path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\n{line}\n[train]{tail}')
-        return read_run(path, tmp_path, {}).model
-
-    shorter = read("num_max_orders = 3")
-    assert shorter.config == dataclasses.replace(start.config, num_max_orders=3)
-    assert shorter.net().cfg == shorter.config
-    fitting = read("fitting_cancels = true")
-    assert fitting.config == dataclasses.replace(start.config, fitting_cancels=True)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, shorter.params, start.params)))
-    for line, message in (
-        (
-            "has_summary = false",
-            "has_summary is false, expected true, as the weights of 'from' read",
-        ),
-        ("num_max_orders = 0", "num_max_orders is 0, expected a whole number"),
-        ("num_max_orders = 500", "longer than every train shard"),
-        ("emb_dim = 8", "unknown key 'emb_dim'"),
-    ):
-        with pytest.raises(InputError, match=message):
-            read(line)
 
 
 def test_the_command_trains_and_draws(
