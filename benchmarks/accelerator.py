@@ -30,6 +30,7 @@ SIMULATION, BOOK, NOISE, TRAINING = (
     "noise_market.py",
     "training.py",
 )
+ATTENTION = "decode_attention.py"
 
 
 class Stage(NamedTuple):
@@ -53,11 +54,19 @@ def simulation(
     return Stage(f"simulation_{name}", SIMULATION, (*flags, "--rounds", "3"), torch)
 
 
+def attention(size: str) -> Stage:
+    """Attention of a decoded order at one size, in both precisions."""
+    flags = ("--size", size, "--lanes", "256", "1024", "4096")
+    return Stage(f"decode_attention_{size}", ATTENTION, (*flags, "--rounds", "3"))
+
+
 STAGES = (
     simulation("default", "default", "bfloat16", 256, 4096, 16_384, torch=True),
     simulation("xl", "xl", "bfloat16", 256, 1024, torch=True),
     Stage("book_128", BOOK, ("--slots", "128", "--books", "1024", "4096", "16384")),
     Stage("training", TRAINING, ("--batch", "256", "--rounds", "3"), True),
+    attention("xl"),
+    attention("default"),
     simulation("b", "b", "bfloat16", 256, 1024, torch=True),
     simulation("xl_short", "xl", "bfloat16", 1024, 4096, growth=128),
     simulation("xl_int8", "xl", "int8", 256, 1024),
@@ -66,6 +75,8 @@ STAGES = (
     simulation("default_float32", "default", "float32", 256, 4096),
     Stage("book_512", BOOK, ("--slots", "512", "--books", "1024", "4096", "16384")),
     Stage("noise", NOISE, ("--hours", "1", "128", "1024")),
+    attention("b"),
+    attention("10m"),
 )
 
 

@@ -81,6 +81,31 @@ def mixed_by(weights: jax.Array, values: Stored, dtype: Any) -> jax.Array:
     return jnp.einsum("kgw,kwd->kgd", weights.astype(values.dtype), values).astype(dtype)
 
 
+def attention(query: jax.Array, parts: Sequence[Slots]) -> jax.Array:
+    """One query against a context that may lie in several parts.
+
+    The softmax runs over all parts together, so how a context is cut changes rounding only. Under
+    `vmap` a part that is not batched is read by all queries in one matrix product.
+
+    Args:
+      query: [kv_heads, group, head_dim], already scaled.
+      parts: at least one slot of them is seen.
+
+    Returns:
+      Values of the context, averaged for each head, [kv_heads, group, head_dim].
+    """
+    scores = [
+        jnp.where(part.seen[None, None], scores_of(query, part.keys), -jnp.inf) for part in parts
+    ]
+    weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
+    mixed, first = jnp.zeros(query.shape, query.dtype), 0
+    for part in parts:
+        end = first + part.seen.shape[0]
+        mixed += mixed_by(weights[..., first:end], part.values, query.dtype)
+        first = end
+    return mixed
+
+
 class RMSNorm(nnx.Module):
     """x / rms(x) in float32, cast back, then times the weight."""
 
@@ -134,29 +159,8 @@ class Attention(nnx.Module):
         return query.reshape(self.kv_heads, self.group, self.head_dim), key, value
 
     def attend(self, query: jax.Array, parts: Sequence[Slots]) -> jax.Array:
-        """One query against a context that may lie in several parts.
-
-        The softmax runs over all parts together, so how a context is cut changes rounding only.
-        Under `vmap` a part that is not batched is read by all queries in one matrix product.
-
-        Args:
-          query: [kv_heads, group, head_dim], already scaled.
-          parts: at least one slot of them is seen.
-
-        Returns:
-          Output of the attention layer, [d].
-        """
-        scores = [
-            jnp.where(part.seen[None, None], scores_of(query, part.keys), -jnp.inf)
-            for part in parts
-        ]
-        weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
-        mixed, first = jnp.zeros(query.shape, query.dtype), 0
-        for part in parts:
-            end = first + part.seen.shape[0]
-            mixed += mixed_by(weights[..., first:end], part.values, query.dtype)
-            first = end
-        return self.out(mixed.reshape(-1))
+        """`attention`, and the layer's projection of what it gives: [d]."""
+        return self.out(attention(query, parts).reshape(-1))
 
     def attend_causally(
         self, query: jax.Array, keys: jax.Array, values: jax.Array, drops: jax.Array | None
