@@ -16,8 +16,10 @@ computes as `int(ratio * target)` in double precision are computed so on the hos
 here; the schedule is a clock's and runs on in a break of the trading day.
 """
 
+import numbers
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +170,7 @@ def twap_params(
     Raises:
       InputError: a number is out of its range.
     """
+    _require_whole(change=change)
     if change < 0:
         raise InputError(f"TWAP change must not be negative, got {change} ticks")
     return _checked(
@@ -208,6 +211,7 @@ def paper_twap_params(
     Raises:
       InputError: a number is out of its range.
     """
+    _require_whole(level=level)
     if not 0 <= level <= LEVELS:
         raise InputError(f"TWAP level must be from 0 to {LEVELS}, got {level}")
     return _checked(
@@ -234,6 +238,9 @@ def _checked(
     lot: int,
 ) -> TwapParams:
     """Parameters from ratios and durations, each given as (passive, aggressive)."""
+    _require_whole(
+        total=total, target=target, lot=lot, passive_seconds=seconds[0], idle_seconds=seconds[1]
+    )
     if side not in tuple(Side):
         raise InputError(f"TWAP side must be Side.BUY or Side.SELL, got {side!r}")
     if lot <= 0:
@@ -243,7 +250,7 @@ def _checked(
             f"TWAP target must be a multiple of {lot} shares from {lot} to {MAX_TARGET}, "
             f"got {target}"
         )
-    if not all(0 <= ratio <= 1 for ratio in ratios):
+    if not all(isinstance(ratio, numbers.Real) and 0 <= ratio <= 1 for ratio in ratios):
         raise InputError(f"TWAP ratios must be from 0 to 1, got {ratios[0]} and {ratios[1]}")
     cycle = sum(seconds)
     if min(seconds) <= 0:
@@ -257,6 +264,15 @@ def _checked(
         )
     passive, aggressive = (-(-int(ratio * target) // lot) * lot for ratio in ratios)
     return TwapParams(int(side), start, total, target, passive, aggressive, *seconds, reach, lot)
+
+
+def _require_whole(**counts: Any) -> None:
+    """Refuses what is no whole number."""
+    for name, value in counts.items():
+        try:
+            operator.index(value)
+        except TypeError:
+            raise InputError(f"TWAP {name} must be a whole number, got {value!r}") from None
 
 
 def scheduled(target: jax.Array | int, total: jax.Array | int, seconds: jax.Array) -> jax.Array:

@@ -234,6 +234,8 @@ def _twap(table: Table, world: World) -> Built:
     step = world.market.rules.price_step
     if built.params.reach % step:
         raise table.fail("change", f"a multiple of the price_step of the rules, {step} ticks")
+    if not built.params.passive_size + built.params.aggressive_size:
+        raise table.fail("aggressive_ratio", "more than 0 where passive_ratio is 0")
     return built
 
 
@@ -248,7 +250,10 @@ def _paper_twap(table: Table, world: World) -> Built:
         **_twap_task(table, world),
         **_read(table, world, {"total": _seconds}),
     }
-    return _checked(table, lambda: (paper_twap_agent(), paper_twap_params(**numbers)))
+    built = _checked(table, lambda: (paper_twap_agent(), paper_twap_params(**numbers)))
+    if not built.params.passive_size + built.params.reach:
+        raise table.fail("level", f"1 to {LEVELS} where passive_ratio is 0")
+    return built
 
 
 def _zero_intelligence(table: Table, world: World) -> Built:

@@ -361,6 +361,14 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         "agents 1 has no change, expected a multiple of the price_step of the rules, 2 ticks",
     ),
     (
+        (RUN, MARKET, agent("twap", TWAP + "passive_ratio = 0\naggressive_ratio = 0")),
+        "aggressive_ratio is 0, expected more than 0 where passive_ratio is 0",
+    ),
+    (
+        (RUN, MARKET, agent("paper_twap", PAPER_TWAP.replace("0.2", "0").replace("3", "0"))),
+        "level is 0, expected 1 to 5 where passive_ratio is 0",
+    ),
+    (
         (RUN, MARKET, "[market.rules]\nsize_step = 200", agent("momentum", "size = 300")),
         "agents 1: size is 300, expected a multiple of the size_step of the rules, 200 shares",
     ),
