@@ -8,97 +8,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import twap as oracle
-from oracles.desk_view import Resting, at, carried_out, host_view, listed, view_of
+from oracles.desk_view import Resting, at, carried_out, host_view, listed
 from oracles.tiny_world import quick_jit
+from oracles.twap_desk import (
+    AGENT,
+    GOLDEN_BOOK,
+    KEY,
+    MINE_AT_124,
+    MINE_AT_125,
+    OPEN,
+    OTHERS,
+    OWN,
+    PLACES,
+    START,
+    cancel,
+    golden,
+    moves,
+    order,
+    wake_up,
+)
 
 from jaxmars import clock
-from jaxmars.agents.base import EVERYTHING, Agent, Ask, Request
+from jaxmars.agents.base import EVERYTHING, Ask, Request
 from jaxmars.agents.twap import (
     MAX_TOTAL,
     TwapParams,
     TwapState,
-    paper_twap_agent,
-    paper_twap_params,
     scheduled,
-    twap_agent,
     twap_params,
 )
 from jaxmars.errors import InputError
-from jaxmars.types import Kind, Side, Time
+from jaxmars.types import Kind, Side
 
-OPEN = 36_000
-START = clock.make_time(OPEN)
-OTHERS, OWN = 0, 1
 CASES = 2_000
-PLACES = 10  # orders of a random book
-AGENT = twap_agent()
-PAPER = paper_twap_agent()
-KEY = jax.random.key(0)
-GOLDEN_BOOK: list[Resting] = [
-    (Side.BUY, 125, 1_000, 1, OTHERS),
-    (Side.BUY, 124, 1_000, 2, OTHERS),
-    (Side.SELL, 126, 1_000, 3, OTHERS),
-    (Side.SELL, 127, 1_000, 4, OTHERS),
-]
-
-
-def golden(**changes: Any) -> TwapParams:
-    """300 s in slices of 20 + 10 s, aggressive orders 1000 price units (10 ticks) further."""
-    numbers = {"side": Side.BUY, "start": START, "total": 300, "target": 500, "change": 10}
-    return twap_params(**(numbers | changes))
-
-
-def state(is_aggressive: bool) -> TwapState:
-    return TwapState(jnp.int32(0), jnp.asarray(is_aggressive), START)
-
-
-def wake_up(
-    agent: Agent,
-    params: TwapParams,
-    standing: TwapState,
-    rows: jax.Array,
-    time: Time,
-    last_price: jax.Array,
-    done: jax.Array,
-) -> tuple[TwapState, Request]:
-    """One wake-up on a book of the orders `[n, 5]`."""
-    view = view_of(rows, time, agent_id=OWN, last_price=last_price, bought=done, sold=done)
-    return agent.act(params, KEY, standing, view)
-
-
-act = quick_jit(wake_up, static_argnums=0)
-
-
-def moves(
-    params: TwapParams,
-    *,
-    aggressive: bool,
-    seconds: float = 0,
-    own: list[Resting] | None = None,
-    book: list[Resting] | None = None,
-    last_price: int = 0,
-    done: int = 0,
-    agent: Agent = AGENT,
-) -> tuple[TwapState, list[tuple[int, int, int, int, int]]]:
-    """The state after a wake-up and what is asked for."""
-    orders = (GOLDEN_BOOK if book is None else book) + (own or [])
-    rows = np.zeros((PLACES, 5), np.int32)
-    rows[: len(orders)] = np.array(orders).reshape(-1, 5)
-    time = at(OPEN + seconds)
-    after, requests = act(agent, params, state(aggressive), rows, time, last_price, done)
-    return after, listed(requests)
-
-
-def order(side: Side, price: int, size: int) -> tuple[int, int, int, int, int]:
-    return (Kind.LIMIT, side, price, size, 0)
-
-
-def cancel(ask: Ask, price: int, size: int) -> tuple[int, int, int, int, int]:
-    return (ask, Side.BUY, price, size, 0)
-
-
-MINE_AT_124: Resting = (Side.BUY, 124, 100, 9, OWN)
-MINE_AT_125: Resting = (Side.BUY, 125, 100, 9, OWN)
 
 
 def test_passive_golden_values() -> None:
@@ -332,57 +274,6 @@ def test_quotas_are_the_releases_for_every_target() -> None:
             assert (params.passive_size, params.aggressive_size) == (quota, quota)
 
 
-PAPER_BOOK: list[Resting] = [
-    (Side.BUY, 99, 300, 1, OTHERS),
-    (Side.BUY, 97, 300, 2, OTHERS),
-    *[(Side.SELL, price, 300, price, OTHERS) for price in (101, 103, 104, 108, 109, 110)],
-]
-
-
-@pytest.mark.parametrize(
-    ("side", "level", "price"),
-    [
-        (Side.BUY, 1, 101),
-        (Side.BUY, 2, 103),
-        (Side.BUY, 5, 109),
-        (Side.SELL, 1, 99),
-        (Side.SELL, 2, 97),
-        (Side.SELL, 5, 97),  # only two levels exist
-    ],
-)
-def test_the_papers_agent_goes_to_a_level(side: Side, level: int, price: int) -> None:
-    params = paper_twap_params(side=side, start=START, target=1_000, passive_ratio=0.1, level=level)
-    after, asked = moves(params, aggressive=True, seconds=25, book=PAPER_BOOK, agent=PAPER)
-    assert asked == [order(side, price, 100)]
-    assert int(after.wake.sec) == OPEN + 30
-
-
-def test_the_papers_agent_without_an_aggressive_or_a_passive_part() -> None:
-    none = paper_twap_params(side=Side.BUY, start=START, target=1_000, passive_ratio=0.5, level=0)
-    mine: Resting = (Side.BUY, 99, 1_000, 500, OWN)
-    asked = moves(none, aggressive=True, seconds=25, book=PAPER_BOOK, own=[mine], agent=PAPER)[1]
-    assert asked == []
-    pure = paper_twap_params(side=Side.BUY, start=START, target=1_000, passive_ratio=0, level=1)
-    asked = moves(pure, aggressive=False, book=PAPER_BOOK, agent=PAPER)[1]
-    assert asked == []
-    after, _ = moves(pure, aggressive=False, book=PAPER_BOOK, agent=PAPER)
-    assert int(after.wake.sec) == OPEN + 25
-
-
-def test_an_empty_side_stands_in_for_every_level() -> None:
-    params = paper_twap_params(side=Side.BUY, start=START, target=1_000, passive_ratio=0, level=3)
-    asked = moves(params, aggressive=True, seconds=25, book=PAPER_BOOK[:2], agent=PAPER)[1]
-    assert asked == [order(Side.BUY, 100, 100)]
-
-
-def test_the_papers_agent_needs_five_levels() -> None:
-    params = paper_twap_params(side=Side.BUY, start=START, target=1_000, passive_ratio=0, level=3)
-    view = host_view(np.array(PAPER_BOOK), START)
-    shallow = view._replace(l2=jax.tree.map(lambda x: x[:, :3], view.l2))
-    with pytest.raises(ValueError, match="at least 5 levels, got 3"):
-        PAPER.act(params, KEY, state(True), shallow)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -405,9 +296,3 @@ def test_the_papers_agent_needs_five_levels() -> None:
 def test_numbers_out_of_range_are_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         golden(**change)
-
-
-def test_levels_out_of_range_are_refused() -> None:
-    for level in (-1, 6):
-        with pytest.raises(InputError, match="level must be from 0 to 5"):
-            paper_twap_params(side=Side.BUY, start=START, target=100, passive_ratio=0, level=level)

@@ -1,7 +1,6 @@
 """Models in fewer bits: quantised arrays, the model beside itself in float32, memory, a market."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -12,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from oracles.tiny_models import random_model
+from oracles.tiny_models import distance, make_rows, random_model
 from oracles.tiny_world import history_after, loud_model, noise_past, quick_jit, tiny_converters
 
 from jaxmars import clock
 from jaxmars.agents.background import BackgroundParams, background_agent
 from jaxmars.agents.policy import anchored, shared_prefix
 from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig
-from jaxmars.convert.store import CONFIG_FILE, MANIFEST_FILE
 from jaxmars.errors import InputError
 from jaxmars.models import (
     PRECISIONS,
@@ -30,7 +28,7 @@ from jaxmars.models import (
     init_cache,
     with_precision,
 )
-from jaxmars.models.layers import Slots, frequencies, rotation
+from jaxmars.models.layers import Slots
 from jaxmars.models.scaled import Scaled, ScaledLinear, Stored, dtype_of, quantised, stored
 from jaxmars.sim.lane_memory import LaneMemory, lane_memory
 from jaxmars.sim.lanes import Start
@@ -196,12 +194,6 @@ def test_a_model_is_converted_once_and_never_saved(tmp_path: pathlib.Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def make_rows(num: int) -> jax.Array:
-    """Random feature rows int32[num, 15]."""
-    limits = [OrderModelConfig.tiny().vocab, 10, 10, 200, 9000, *[33] * 10]
-    return jnp.asarray(np.random.default_rng(3).integers(0, limits, (num, 15)), jnp.int32)
-
-
 @quick_jit
 def read(net: OrderNet, rows: jax.Array) -> tuple[jax.Array, jax.Array, KVCache, KVCache]:
     """Logits after each row, encoded at once and, from `FILLED` on, decoded after a prefill; the
@@ -216,11 +208,6 @@ def read(net: OrderNet, rows: jax.Array) -> tuple[jax.Array, jax.Array, KVCache,
     rest = (rows[FILLED:], jnp.arange(FILLED, WINDOW))
     cache, decoded = jax.lax.scan(one, cache, rest)
     return jax.vmap(net.head.logits)(hidden), decoded, cache, whole
-
-
-def distance(found: jax.Array, expected: jax.Array) -> float:
-    """Root mean square of the difference over the spread of what is expected."""
-    return float(jnp.sqrt(jnp.mean((found - expected) ** 2)) / jnp.std(expected))
 
 
 @pytest.fixture(scope="module")
@@ -363,40 +350,3 @@ def test_an_int8_model_runs_a_market(start: Start) -> None:
     kinds = np.asarray(events.kind)
     assert (kinds == Kind.LIMIT).sum() > 2 and set(kinds) <= {Kind.NONE, Kind.LIMIT, Kind.CANCEL}
     assert len(set(np.asarray(events.price)[kinds == Kind.LIMIT])) > 1
-
-
-def test_rounded_rope_is_as_far_off_as_the_served_models() -> None:
-    """The figures of weights spec 1.5, at head width 64 and position 1023."""
-    exact = OrderModelConfig.released()
-    rounded = dataclasses.replace(exact, rounded_rope=True)
-    assert exact.head_dim == 64 and not exact.rounded_rope
-    a, b = frequencies(exact).astype(np.float64), frequencies(rounded).astype(np.float64)
-    np.testing.assert_allclose(a, 10_000.0 ** -(np.arange(32) / 32), rtol=1e-6)
-    assert (b == b.astype(np.float16)).all()
-    assert np.abs(b / a - 1).max() == pytest.approx(4.1e-4, abs=5e-6)
-    off = 1023 * np.abs(b - a)
-    assert off.max() == pytest.approx(0.162, abs=5e-4)
-    assert (off > 0.1).sum() == 2
-    last = rotation(jnp.int32(1023), rounded)
-    np.testing.assert_allclose(last.cos, np.cos(1023 * b), atol=1e-4)
-    np.testing.assert_allclose(last.sin, np.sin(1023 * b), atol=1e-4)
-
-
-def test_rounded_rope_changes_a_model_and_is_kept_with_it(tmp_path: pathlib.Path) -> None:
-    exact, rounded = random_model(), random_model(rounded_rope=True)
-    rows = make_rows(WINDOW)
-    encode = quick_jit(lambda net, rows: net.encode(rows))
-    a, b = (encode(model.net(), rows) for model in (exact, rounded))
-    assert 1e-6 < distance(b, a) < 0.05
-    exact.save(tmp_path / "exact")
-    rounded.save(tmp_path / "rounded")
-    entries = [
-        json.loads((tmp_path / name / CONFIG_FILE).read_text()) for name in ("exact", "rounded")
-    ]
-    assert entries[1] == entries[0] | {"rounded_rope": True} and "rounded_rope" not in entries[0]
-    assert OrderModel.from_pretrained(tmp_path / "rounded").config == rounded.config
-    path = tmp_path / "exact" / CONFIG_FILE
-    (tmp_path / "exact" / MANIFEST_FILE).unlink()
-    path.write_text(json.dumps(entries[0] | {"rounded_rope": 1}))
-    with pytest.raises(InputError, match="rounded_rope is 1, expected true or false"):
-        OrderModel.from_pretrained(tmp_path / "exact")

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, made without compiling anything."""
+"""Tiny models with random weights, made without compiling anything, and what they read."""
 
 import dataclasses
 
@@ -24,3 +24,14 @@ def random_model(**changes: object) -> OrderModel:
         return jnp.asarray(rng.normal(mean, STD, leaf.shape), jnp.float32)
 
     return OrderModel(cfg, graphdef, jax.tree_util.tree_map_with_path(fill, template))
+
+
+def make_rows(num: int) -> jax.Array:
+    """Random feature rows int32[num, 15]."""
+    limits = [OrderModelConfig.tiny().vocab, 10, 10, 200, 9000, *[33] * 10]
+    return jnp.asarray(np.random.default_rng(3).integers(0, limits, (num, 15)), jnp.int32)
+
+
+def distance(found: jax.Array, expected: jax.Array) -> float:
+    """Root mean square of the difference over the spread of what is expected."""
+    return float(jnp.sqrt(jnp.mean((found - expected) ** 2)) / jnp.std(expected))

@@ -2,18 +2,33 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles.speculative_world import (
+    CFG,
+    CROWD,
+    DRAFTS,
+    FACTORED,
+    GROWTH,
+    KEYS,
+    NOISE,
+    OTHER,
+    ROUNDS,
+    RUNS,
+    TARGET,
+    TINY,
+    WINDOW,
+    World,
+    loud,
+    params_of,
+    world_of,
+)
 from oracles.tiny_world import (
-    PRICE,
     Past,
-    history_after,
-    loud_model,
     noise_past,
     quick_jit,
     tiny_converters,
@@ -21,98 +36,16 @@ from oracles.tiny_world import (
 from scipy import stats
 
 from jaxmars import clock
-from jaxmars.agents.background import BackgroundParams, background_agent
-from jaxmars.agents.base import Agent
-from jaxmars.agents.noise import NoiseParams, noise_agent
-from jaxmars.agents.policy import anchored
-from jaxmars.config import MarketConfig, OrderModelConfig, SimConfig
 from jaxmars.models import OrderModel
-from jaxmars.sim.rollout import rollout
 from jaxmars.sim.speculative import UNJUDGED, Rounds, Speculation, speculate
-from jaxmars.sim.speculative_crowd import Net
-from jaxmars.sim.state import MarketState, init_market
+from jaxmars.sim.state import MarketState
 from jaxmars.tokens.order import TYPE_BUY, TYPE_CANCEL, TYPE_SELL
 from jaxmars.types import Event, Kind, Params, Side, Status
 
-CFG = MarketConfig(slots=128, levels=4)
-TINY = OrderModelConfig.tiny()
-FACTORED = dataclasses.replace(TINY, head="factored")
-WINDOW = TINY.num_max_orders
-GROWTH, DRAFTS, ROUNDS = 12, 2, 8
-NUM_SLOTS = 4
-RUNS = 384
-CROWD, NOISE = 0, 1
 NANO = 10**9
+NUM_SLOTS = 4
 BY_CHANCE = 1e-3  # largest p-value that is taken for a difference; the keys are fixed
 CERTAIN = 1e-12  # of a difference that is there
-
-
-class Model(NamedTuple):
-    """A model as compiled code sees it."""
-
-    params: Params
-    net: Net
-
-
-def loud(config: OrderModelConfig, seed: int) -> Model:
-    model = loud_model(config, seed)
-    return Model(model.params, Net(model.graphdef, config))
-
-
-TARGET, OTHER = loud(FACTORED, 1), loud(FACTORED, 5)
-KEYS = jax.random.split(jax.random.key(4), RUNS)
-
-
-class World(NamedTuple):
-    """Compiled calls; a crowd and, if it is awake, a noise agent."""
-
-    others: tuple[Agent, ...]
-    begin: Callable[..., MarketState]  # (keys, awake) -> markets
-    plain: Callable[..., tuple[MarketState, Event]]  # (keys, markets, params), one segment
-    drafted: Callable[..., tuple[MarketState, Rounds]]  # (keys, markets, params, draft's), one too
-
-
-def params_of(model: Params, temperature: float = 1.0) -> tuple[Params, ...]:
-    crowd = BackgroundParams(model, tiny_converters().tables(), jnp.float32(temperature))
-    return crowd, NoiseParams(PRICE, 0.5)
-
-
-def world_of(past: Past) -> World:
-    soon, late = clock.make_time(past.time.sec), clock.make_time(past.time.sec + 3_600)
-    noise = noise_agent(soon, late)
-    agents = (
-        background_agent(TARGET.net.graphdef, FACTORED, CFG, anchored(FACTORED, GROWTH)),
-        noise,
-    )
-    history = history_after(past, WINDOW, CFG)
-    spec = Speculation(TARGET.net, OTHER.net, CFG, DRAFTS, GROWTH, ROUNDS)
-    cfg = SimConfig(CFG, segment=GROWTH)
-
-    def begin(key: jax.Array, awake: jax.Array) -> MarketState:
-        market = init_market(
-            key,
-            params_of(TARGET.params),
-            past.book,
-            past.time,
-            late,
-            past.last_price,
-            (history, None),
-            agents=agents,
-            cfg=CFG,
-        )
-        crowd, other = market.agents
-        wake = clock.choose(awake, other.wake, clock.never())
-        wakes = jax.tree.map(lambda x, y: x.at[NOISE].set(y), market.wake, wake)
-        return market._replace(wake=wakes, agents=(crowd, other._replace(wake=wake)))
-
-    plain = functools.partial(rollout, agents=agents, cfg=cfg, num_events=GROWTH)
-    drafted = functools.partial(speculate, cfg=spec, num_rounds=ROUNDS, others=(noise,))
-    return World(
-        (noise,),
-        quick_jit(jax.vmap(begin, (0, None))),
-        quick_jit(jax.vmap(plain, (0, 0, None))),
-        quick_jit(jax.vmap(drafted, (0, 0, None, None))),
-    )
 
 
 @pytest.fixture(scope="module")

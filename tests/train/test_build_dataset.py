@@ -19,7 +19,6 @@ from jaxmars.tokens.bins import load_converters
 from jaxmars.tokens.order import advance, init_features
 from jaxmars.tokens.quantities import Quantities, fit_converters
 from jaxmars.tokens.window import rows_of
-from jaxmars.train.bin_sample import BinSample
 from jaxmars.train.build import FITTING, TOKENISING, Day, build_dataset
 from jaxmars.train.flows import lobster_day
 from jaxmars.train.journal import JOURNAL
@@ -30,9 +29,8 @@ from jaxmars.train.shards import (
     open_shard,
     read_manifest,
 )
-from jaxmars.train.splits import DateSplit, Part, Split, TimeSplit, check_split
-from jaxmars.train.tokenise import measure, opening
-from jaxmars.types import Kind
+from jaxmars.train.splits import DateSplit, Split, TimeSplit, check_split
+from jaxmars.train.tokenise import measure
 
 ORDERS = 300
 VALIDATION = datetime.date(2030, 1, 3)
@@ -352,43 +350,6 @@ def test_parts_that_begin_in_the_wrong_order() -> None:
         check_split(DateSplit(TEST, VALIDATION))
     with pytest.raises(InputError, match="begins at 09:32:30, expected after 09:32:30"):
         check_split(TimeSplit(NOON, NOON))
-
-
-def test_the_sample_is_fair_and_bounded(world: World) -> None:
-    """As many of every day as its share, the same whatever the order in which days come."""
-    found = measure(world.flows[0], MARKET)
-    days = [datetime.date(2030, 1, 1) + datetime.timedelta(i) for i in range(12)]
-    marked = [found._replace(size=np.full_like(found.size, 1 + i)) for i in range(len(days))]
-    rows = int(found.final.sum())
-
-    def kept(order: list[int]) -> np.ndarray:
-        sample = BinSample(most=600)
-        for i in order:
-            sample.add("A", days[i], Part("train", 0, ORDERS), marked[i], world.flows[0].l2)
-            assert sum(len(part.number) for part in sample._parts) <= 1200 + rows
-        assert sample.orders == rows * len(days)
-        return np.asarray(sample._smallest().found.size)
-
-    forwards = kept(list(range(12)))
-    assert np.array_equal(forwards, kept(list(range(12))[::-1]))
-    counts = np.bincount(forwards, minlength=13)[1:]
-    assert counts.sum() == 600
-    assert ((counts - 50) ** 2 / 50).sum() < 31  # chi-square, 11 degrees of freedom
-
-
-def test_the_opening_of_a_day() -> None:
-    """Rejected and empty events are none, and the first record's own trade does not count."""
-    event = random_flow(5, 6).event
-    kind = np.array([Kind.NONE, Kind.LIMIT, Kind.LIMIT, Kind.LIMIT, Kind.CANCEL, Kind.LIMIT])
-    status = np.array([0, 4, 0, 0, 0, 0], np.int32)
-    filled = np.array([0, 9, 9, 0, 0, 5], np.int32)
-    event = event._replace(
-        kind=kind.astype(np.int32), status=status, filled=filled, first_price=10 * (filled + 1)
-    )
-    found = opening(event, MARKET)
-    assert found.time == [int(event.time.sec[2]), int(event.time.nsec[2])]
-    assert found.price == 60
-    assert opening(event._replace(kind=np.zeros(6, np.int32)), MARKET).price == 0
 
 
 def test_a_lobster_day(built: tuple[pathlib.Path, Manifest], tmp_path: pathlib.Path) -> None:
