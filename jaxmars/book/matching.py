@@ -27,19 +27,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmars.book.own_orders import first_own, reach, without_own
-from jaxmars.book.records import NO_ROW, as_trades, due_order, lanes, rows
+from jaxmars.book.records import first_trades, lanes, rows
 from jaxmars.book.state import MAX_PRICE, MAX_VOLUME, NO_KEY, Book, side_key
 from jaxmars.config import SelfTrade
-from jaxmars.types import REJECTING, Fills, Kind, Order, Side, Status, Trades, no_trades
+from jaxmars.types import REJECTING, Fills, Kind, Order, Side, Status
 
 MATCHING_VERSION = 2  # raised whenever a rule changes
 TAKEN = -(2**31)  # below every slot and every key: the order's id already rests
 
 # What is read off the book an order trades in, given the shares it fills, before they are taken.
 Reader = Callable[[Book, jax.Array], Any]
+# A number per side: `[2]` int32, or two `[]` int32.
+Sides = jax.Array | tuple[jax.Array, jax.Array]
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What one pass over all slots finds for an order."""
 
     before: jax.Array  # [] int32, shares of its own side that would trade before it
@@ -50,7 +52,16 @@ class _Seen(NamedTuple):
     last: jax.Array  # [] int32, worst key it can trade at
 
 
-class _Effect(NamedTuple):
+class Target(NamedTuple):
+    """What rests in the slot an order names, and on its side; nothing sensible without a slot."""
+
+    size: jax.Array  # [] int32, shares
+    ahead: jax.Array  # [] int32, shares that trade before it
+    key: jax.Array  # [] int32
+    total: jax.Array  # [] int32, shares resting on the side
+
+
+class Effect(NamedTuple):
     """What an order does to the book; an order that changes nothing has `filled = change = 0`."""
 
     filled: jax.Array  # [] int32, shares taken from the opposite side
@@ -161,8 +172,9 @@ def _match(
     own = first_own(book, order, collecting, crowd) if guarded else None
     stop = own if self_trade == SelfTrade.CANCEL_INCOMING else None
     seen = _scan(book, order, collecting, stop)
-    effect = _once(_decide(book, order, seen, collecting, own, stop), ())
-    trades, recorded = _trades(book, order, effect.filled, max_trades)
+    target = _target(book, order, seen)
+    effect = _once(judge(order, seen, target, book.size.shape[1], collecting, own, stop), ())
+    trades, recorded = first_trades(book, order, effect.filled, max_trades)
     found = read(book, effect.filled)
     if max_trades:
         more = jnp.where(recorded < effect.filled, jnp.int32(Status.TRADES_TRUNCATED), 0)
@@ -178,11 +190,13 @@ def _match(
         status=effect.status,
         trades=trades,
     )
-    return _update(book, order, effect), fills, found
+    return update(book, order, effect, _after_sizes), fills, found
 
 
-def _scan(book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Array | None) -> _Seen:
-    """All reductions over the slots in one variadic pass; each side reduces what it is asked.
+def questions(
+    book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What an order asks the slots, `[2, slots]` int32: a sum, a minimum and a maximum per side.
 
     The order's own side answers "how much trades before me?" and "which slot?", the opposite side
     "how much can I take?", "at which best price?" and "at which worst price?". Nothing with `stop`
@@ -202,34 +216,52 @@ def _scan(book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Arra
     vacancy = jnp.where(live, jnp.where(own, slots, book.key), jnp.where(own, number, NO_KEY))
     least = jnp.where(cancel, jnp.where(target, number, slots), jnp.where(same_id, TAKEN, vacancy))
     met = ~own & ((shares > 0) & (book.ahead < most))
-    worst = jnp.where(met, book.key, -NO_KEY)
+    return shares, least, jnp.where(met, book.key, -NO_KEY)
+
+
+def _scan(book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Array | None) -> Seen:
+    """Asks the slots and answers, all reductions in one variadic pass."""
     shares, least, worst = lax.reduce(
-        (shares, least, worst),
+        questions(book, order, collecting, stop),
         (jnp.int32(0), jnp.int32(NO_KEY), jnp.int32(-NO_KEY)),
         lambda a, b: (a[0] + b[0], jnp.minimum(a[1], b[1]), jnp.maximum(a[2], b[2])),
         (1,),
     )
+    return answers(order, shares, least, worst, least.min())
+
+
+def answers(order: Order, shares: Sides, least: Sides, worst: Sides, smallest: jax.Array) -> Seen:
+    """What an order learns from each side's sum, minimum and maximum, and both sides' minimum."""
     buy = order.side == Side.BUY
     mine = lambda row: jnp.where(buy, row[0], row[1])
     other = lambda row: jnp.where(buy, row[1], row[0])
-    return _Seen(
+    return Seen(
         before=mine(shares),
         available=other(shares),
         slot=mine(least),
-        taken=least.min() == TAKEN,
+        taken=smallest == TAKEN,
         best=other(least),
         last=other(worst),
     )
 
 
-def _decide(
-    book: Book,
+def _target(book: Book, order: Order, seen: Seen) -> Target:
+    """Reads the slot an order names."""
+    buy = order.side == Side.BUY
+    place = (jnp.where(buy, 0, 1), jnp.clip(seen.slot, 0, book.size.shape[1] - 1))
+    size, ahead, key = book.size[place], book.ahead[place], book.key[place]
+    return Target(size, ahead, key, jnp.where(buy, book.total[0], book.total[1]))
+
+
+def judge(
     order: Order,
-    seen: _Seen,
+    seen: Seen,
+    target: Target,
+    slots: int,
     collecting: bool | jax.Array,
     own: jax.Array | None,
     stop: jax.Array | None,
-) -> _Effect:
+) -> Effect:
     """Judges an order: the first tier of faults that has one rejects it.
 
     It is rejected too if it would trade with an order of its `own` agent, unless there it stops.
@@ -240,11 +272,7 @@ def _decide(
     priced = limit | (order.kind == Kind.IOC) | fok | post
     new = priced | market
     buy = order.side == Side.BUY
-    slots = book.size.shape[1]
-    place = (jnp.where(buy, 0, 1), jnp.clip(seen.slot, 0, slots - 1))
-    size, ahead, key = book.size[place], book.ahead[place], book.key[place]
     has_slot = (seen.slot >= 0) & (seen.slot < slots)
-    total = jnp.where(buy, book.total[0], book.total[1])
     available = seen.available if stop is None else jnp.minimum(seen.available, stop)
     short = available < order.size
     met = jnp.zeros((), bool) if own is None else own < order.size
@@ -264,7 +292,7 @@ def _decide(
         },
         {
             Status.UNKNOWN_ORDER: cancel & ~has_slot,
-            Status.BAD_SIZE: cancel & has_slot & (order.size > size),
+            Status.BAD_SIZE: cancel & has_slot & (order.size > target.size),
             Status.DUPLICATE_ID: new & seen.taken,
         },
         {
@@ -274,18 +302,18 @@ def _decide(
         },
         {
             Status.BOOK_FULL: (rest > 0) & ~has_slot,
-            Status.VOLUME_OVERFLOW: (rest > 0) & (total > MAX_VOLUME - rest),
+            Status.VOLUME_OVERFLOW: (rest > 0) & (target.total > MAX_VOLUME - rest),
         },
     )
     sound = real & (fault == Status.OK)
     filled = jnp.where(sound, filled, 0)
     dropped = jnp.where(met, jnp.int32(Status.SELF_TRADE), jnp.int32(Status.UNFILLED_MARKET))
-    return _Effect(
+    return Effect(
         filled=filled,
         change=jnp.where(sound, jnp.where(cancel, -order.size, rest), 0),
         slot=seen.slot,
-        pivot=jnp.where(cancel, ahead + 1, seen.before),
-        price=jnp.where(cancel, jnp.where(has_slot, jnp.abs(key), 0), order.price),
+        pivot=jnp.where(cancel, target.ahead + 1, seen.before),
+        price=jnp.where(cancel, jnp.where(has_slot, jnp.abs(target.key), 0), order.price),
         first=jnp.where(filled > 0, jnp.abs(seen.best), 0),
         last=jnp.where(filled > 0, jnp.abs(seen.last), 0),
         status=fault | jnp.where(sound & (met | (market & short)), dropped, 0),
@@ -301,11 +329,13 @@ def _first_faults(*tiers: dict[Status, jax.Array]) -> jax.Array:
     return status
 
 
-def _update(book: Book, order: Order, effect: _Effect) -> Book:
+def update(
+    book: Book, order: Order, effect: Effect, settle: Callable[[Effect, jax.Array], Effect]
+) -> Book:
     """The book after an order.
 
     Every condition starts with what holds for a whole row, so that rows which do not change are
-    skipped on a CPU.
+    skipped on a CPU. `settle` is handed the effect and the new sizes and returns the effect.
     """
     number, own = lanes(book), rows() == order.side
     traded = ~own & (effect.filled > 0)
@@ -316,7 +346,7 @@ def _update(book: Book, order: Order, effect: _Effect) -> Book:
     size = jnp.where(
         traded, book.size - fill, jnp.where(here, book.size + effect.change, book.size)
     )
-    effect = _once(effect, size[0, 0])  # sizes first: they need the old volumes ahead
+    effect = settle(effect, size)  # sizes first: they need the old volumes ahead
     moved = book.ahead + jnp.where(book.ahead >= effect.pivot, effect.change, 0)
     ahead = jnp.where(
         traded,
@@ -329,12 +359,12 @@ def _update(book: Book, order: Order, effect: _Effect) -> Book:
         ahead=ahead,
         order_id=jnp.where(new, order.order_id, book.order_id),
         agent_id=jnp.where(new, order.agent_id, book.agent_id),
-        total=book.total + jnp.where(own[:, 0], effect.change, -effect.filled),
+        total=book.total + jnp.where(own.reshape(-1), effect.change, -effect.filled),
         status=book.status | effect.status,
     )
 
 
-def _once(effect: _Effect, after: object) -> _Effect:
+def _once(effect: Effect, after: object) -> Effect:
     """Returns `effect` unchanged, as numbers a CPU computes once and only after `after`.
 
     XLA:CPU would repeat the whole judgement inside the update of every field, and would copy a
@@ -343,35 +373,20 @@ def _once(effect: _Effect, after: object) -> _Effect:
     """
     witnesses = jax.tree.leaves(after)
 
-    def reduced(effect: _Effect, witnesses: Sequence[jax.Array]) -> _Effect:
+    def reduced(effect: Effect, witnesses: Sequence[jax.Array]) -> Effect:
         touched = sum((jnp.sum(x, dtype=jnp.int32) for x in witnesses), start=jnp.int32(0))
         nothing = jnp.where(effect.filled < 0, touched, 0)  # 0, as no order fills less than 0
         first = jnp.arange(2, dtype=jnp.int32) == 0
         late = effect._replace(filled=effect.filled + nothing)
         pairs = tuple(jnp.where(first, x, 0) for x in late)
         add = lambda a, b: tuple(x + y for x, y in zip(a, b, strict=True))
-        return _Effect(*lax.reduce(pairs, (jnp.int32(0),) * len(pairs), add, (0,)))
+        return Effect(*lax.reduce(pairs, (jnp.int32(0),) * len(pairs), add, (0,)))
 
     return lax.platform_dependent(
         effect, witnesses, cpu=reduced, default=lambda effect, witnesses: effect
     )
 
 
-def _trades(
-    book: Book, order: Order, filled: jax.Array, max_trades: int
-) -> tuple[Trades, jax.Array]:
-    """The first `max_trades` fills in priority order, and the shares they hold, `[]` int32."""
-    if max_trades == 0:
-        return jax.tree.map(jnp.asarray, no_trades()), jnp.int32(0)
-    opposite = 1 - order.side
-    recorded = jnp.int32(0)
-    slots, sizes = [], []
-    for _ in range(max_trades):
-        row = jnp.where(recorded < filled, opposite, NO_ROW)
-        slot, resting = due_order(book, row, recorded)
-        size = jnp.minimum(resting, filled - recorded)
-        recorded = recorded + size
-        slots.append(slot)
-        sizes.append(size)
-    row = jnp.where(order.side == Side.BUY, jnp.int32(Side.SELL), jnp.int32(Side.BUY))
-    return as_trades(book, row, jnp.stack(slots), jnp.stack(sizes)), recorded
+def _after_sizes(effect: Effect, size: jax.Array) -> Effect:
+    """`_once`, after the new sizes."""
+    return _once(effect, size[0, 0])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmars.book.state import Book
-from jaxmars.types import Trades
+from jaxmars.types import Order, Side, Trades, no_trades
 
 NO_ROW = -1  # neither row of the book
 
@@ -52,3 +52,23 @@ def as_trades(book: Book, row: jax.Array, slot: jax.Array, size: jax.Array) -> T
     of = lambda column: jnp.where(size > 0, column[row, slot], 0)
     side = jnp.where(size > 0, row, 0)
     return Trades(side, jnp.abs(of(book.key)), size, of(book.order_id), of(book.agent_id))
+
+
+def first_trades(
+    book: Book, order: Order, filled: jax.Array, max_trades: int
+) -> tuple[Trades, jax.Array]:
+    """The first `max_trades` fills in priority order, and the shares they hold, `[]` int32."""
+    if max_trades == 0:
+        return jax.tree.map(jnp.asarray, no_trades()), jnp.int32(0)
+    opposite = 1 - order.side
+    recorded = jnp.int32(0)
+    slots, sizes = [], []
+    for _ in range(max_trades):
+        row = jnp.where(recorded < filled, opposite, NO_ROW)
+        slot, resting = due_order(book, row, recorded)
+        size = jnp.minimum(resting, filled - recorded)
+        recorded = recorded + size
+        slots.append(slot)
+        sizes.append(size)
+    row = jnp.where(order.side == Side.BUY, jnp.int32(Side.SELL), jnp.int32(Side.BUY))
+    return as_trades(book, row, jnp.stack(slots), jnp.stack(sizes)), recorded
