@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import book_peers
+import book_table
 import common
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,7 @@ from jaxmars.book import (
     l2_update,
     resting_orders,
 )
+from jaxmars.book.onchip import match_on_chip
 from jaxmars.book.state import NO_KEY
 from jaxmars.types import L2, Fills, Order, Side, Trades
 
@@ -48,6 +50,8 @@ MESSAGES = {1: 4000, 16: 1000, 128: 250, 1024: 60, 4096: 60, 16_384: 60}
 # The peer takes seconds for more.
 PEER_MESSAGES = {1: 2000, 16: 200, 128: 24, 1024: 6, 4096: 6, 16_384: 6}
 MOST_ON_CPU = 1024  # books
+# Messages per book: fewer take an accelerator less time than calling it.
+LEAST_ON_ACCELERATOR = 500
 DISTINCT = 1024  # flows; more books repeat them
 BASELINE_BOOKS = (1, 128)  # where the single-core baselines are run
 MAX_TRADES, LEVELS = 8, 10
@@ -103,6 +107,7 @@ OUTPUTS = {
     ),
 }  # fmt: skip
 PEER_OUTPUTS = ("quotes", "trades")
+ON_CHIP = "quotes, on chip"
 
 
 def matched(books: Book, rows: jax.Array, *, output: Output, chunk: int) -> Any:
@@ -131,6 +136,12 @@ def matched(books: Book, rows: jax.Array, *, output: Output, chunk: int) -> Any:
         return jax.lax.map(lambda pair: one(*pair), (books, rows))
     pairs = jax.tree.map(split, (books, rows))
     return jax.tree.map(join, jax.lax.map(lambda pair: jax.vmap(one)(*pair), pairs))
+
+
+def matched_on_chip(books: Book, rows: jax.Array) -> Any:
+    """`matched` with the output `quotes`, each book held on chip."""
+    books, told = jax.vmap(match_on_chip)(books, Order(*jnp.moveaxis(rows, -1, 0)))
+    return books, told._asdict()
 
 
 def starting_books(flows: Sequence[Flow], slots: int) -> Book:
@@ -208,20 +219,30 @@ def measure(
     slots: int, num_books: int, chunk: int, peer_path: str | None, rounds: int
 ) -> list[dict]:
     """The rows of the table for one number of books: ours, and the peer's where asked."""
-    num = MESSAGES[num_books]
+    on_cpu = jax.default_backend() == "cpu"
+    num = MESSAGES[num_books] if on_cpu else max(MESSAGES[num_books], LEAST_ON_ACCELERATOR)
     distinct = range(min(num_books, DISTINCT))
     flows = [generate(seed, PER_SIDE[slots], slots, num) for seed in distinct]
     start = starting_books(flows, slots), jnp.asarray(np.stack([flow.messages for flow in flows]))
     books, rows = repeated(start, num_books // len(flows))
-    most = None if jax.default_backend() == "cpu" else roofline.bandwidth() / moved_bytes(books)
+    most = None if on_cpu else roofline.bandwidth() / moved_bytes(books)
+    table: dict[str, Callable[..., Any]] = {
+        name: functools.partial(matched, output=output, chunk=chunk)
+        for name, output in OUTPUTS.items()
+    }
+    if jax.default_backend() == "gpu":
+        table[ON_CHIP] = matched_on_chip
     found = []
-    for name, output in OUTPUTS.items():
-        run = functools.partial(matched, output=output, chunk=chunk)
-        compiled, seconds = common.compile_timed(run, books, rows)
+    for name, run in table.items():
+        try:
+            compiled, seconds = common.compile_timed(run, books, rows)
+            exact = is_exact(compiled(books, rows), flows)
+        except Exception as reason:  # one that does not compile here must not cost the others
+            found.append(book_table.failed(slots, num_books, name, reason))
+            continue
         record: dict[str, Any] = {
             "slots": slots, "books": num_books, "output": name, "messages_per_book": num,
-            "chunk": min(chunk, num_books),
-            "compile_s": round(seconds, 2), "exact": is_exact(compiled(books, rows), flows),
+            "chunk": min(chunk, num_books), "compile_s": round(seconds, 2), "exact": exact,
         }  # fmt: skip
         sides = {
             "jaxmars": common.Contestant(lambda _, c=compiled: c(books, rows), num * num_books)
@@ -241,7 +262,7 @@ def measure(
             record["share_of_memory_bound"] = round(record["jaxmars"].median / most, 3)
         if "dict" in sides:
             add_ladder(record, flows, rates["jaxmars"], rounds)
-        print_row(record)
+        book_table.print_row(record)
         found.append(record)
     return found
 
@@ -267,35 +288,13 @@ def add_ladder(record: dict, flows: Sequence[Flow], ours: list[float], rounds: i
     record["times_ladder"] = common.speed_up(ours, rates)
 
 
-HEAD = (
-    f"{'slots':>5} {'books':>5} {'output':>9}  {'M msg/s best':>12} {'median':>7}  exact  "
-    "beside (M msg/s best; times as fast: best, median, worst)"
-)
-
-
-def print_row(record: dict) -> None:
-    """One line of the table."""
-    ours = record["jaxmars"]
-    line = (
-        f"{record['slots']:5} {record['books']:5} {record['output']:>9}  {ours.best / 1e6:12.3f} "
-        f"{ours.median / 1e6:7.3f}  {'yes' if record['exact'] else 'NO':5}"
-    )
-    for name in ("peer", "dict", "ladder"):
-        if name in record:
-            ratio = record[f"times_{name}"]
-            exact = record.get(f"{name}_exact", True)
-            line += (
-                f"  {name} {record[name].best / 1e6:.3f}{'' if exact else ' (WRONG BOOKS)'}: "
-                f"{ratio.best:.3g}, {ratio.median:.3g}, {ratio.worst:.3g}x"
-            )
-    print(line, flush=True)
-
-
 def measure_here(args: argparse.Namespace) -> dict:
     """Everything, in this process."""
     conditions = common.conditions()
-    print(f"setting: {args.setting}\n{common.describe_conditions(conditions)}\n{HEAD}")
+    print(f"setting: {args.setting}\n{common.describe_conditions(conditions)}\n{book_table.HEAD}")
     on_cpu = jax.default_backend() == "cpu"
+    if jax.default_backend() != "gpu":
+        print(f"{ON_CHIP}: left out, its program is for GPUs")
     chunk = SETTINGS.get(args.setting, SETTINGS["default"]).chunk
     rows = [
         row
@@ -318,41 +317,6 @@ def measure_in_process(setting: str, arguments: Sequence[str]) -> dict:
         subprocess.run(command, check=True, env=environment)
         with open(path) as file:
             return json.load(file)
-
-
-def best_of_settings(runs: Sequence[dict]) -> list[dict]:
-    """Per row of the table, our best median over the settings beside the peer's best."""
-    best: dict[tuple, dict] = {}
-    for run in runs:
-        for row in run["rows"]:
-            found = best.setdefault((row["slots"], row["books"], row["output"]), {})
-            for side in {"jaxmars", "peer"} & set(row):
-                rate = row[side]["median"]
-                if rate > found.get(side, (0.0, ""))[0]:
-                    found[side] = (rate, run["setting"])
-    table = []
-    for (slots, books, output), found in best.items():
-        record: dict[str, Any] = {"slots": slots, "books": books, "output": output}
-        for side, (rate, setting) in found.items():
-            record |= {side: rate, f"{side}_setting": setting}
-        if "peer" in found:
-            record["times_peer"] = record["jaxmars"] / record["peer"]
-        table.append(record)
-    return table
-
-
-def print_best(table: Sequence[dict]) -> None:
-    """The closing lines: medians, each side in its best setting."""
-    print("\nmedians, each side in its best setting")
-    for row in table:
-        line = (
-            f"{row['slots']:5} {row['books']:5} {row['output']:>9}  "
-            f"{row['jaxmars'] / 1e6:.3f} M/s ({row['jaxmars_setting']})"
-        )
-        if "peer" in row:
-            line += f"  peer {row['peer'] / 1e6:.4f} M/s ({row['peer_setting']})"
-            line += f"  {row['times_peer']:.1f}x"
-        print(line)
 
 
 def main() -> None:
@@ -382,8 +346,8 @@ def main() -> None:
         else:
             args.setting = HERE
             runs = [json.loads(common.as_json(measure_here(args)))]
-        table = best_of_settings(runs)
-        print_best(table)
+        table = book_table.best_of_settings(runs)
+        book_table.print_best(table)
         record = {"question": "messages matched per second", "best": table, "runs": runs}
     if args.out:
         common.write_json(args.out, record)
