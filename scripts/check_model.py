@@ -5,7 +5,7 @@ of `jaxmars.tasks.verify_statistics`, Cont's facts, LOB-Bench (distances, discri
 curves; its noise floor is the generator with other seeds) and, from the model's manifest, its
 likelihood. Writes model.md and model.json. Exit code 1 if a rule fails.
 
-    python scripts/check_model.py weights/default --paths 230 --out out/check_model
+    python scripts/check_model.py weights/default --paths 460 --out out/check_model
 """
 
 import argparse
@@ -42,7 +42,9 @@ LIKELIHOOD = "reference_market"  # of a manifest: what evaluate_order_model.py f
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=pathlib.Path, help="model folder")
-    parser.add_argument("--paths", type=positive, default=2 * GROUP, help="default 46: two groups")
+    parser.add_argument(
+        "--paths", type=positive, default=20 * GROUP, help="default 460: twenty groups"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="default 0")
     parser.add_argument("--lanes", type=positive, default=16, help="per device, default 16")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/check_model"))
