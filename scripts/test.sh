@@ -4,4 +4,4 @@
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright --pythonpath .venv/bin/python
-.venv/bin/pytest -n 2 "$@"
+.venv/bin/pytest -n 2 --dist worksteal "$@"  # tests of one file stay together

@@ -7,9 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,9 +17,6 @@ from oracles.forecast_world import (
     GROWTH,
     LANES,
     SLOTS,
-    cache_folder,
-    quick_compiles,
-    quick_environment,
     small_model,
     write_day,
 )
@@ -54,19 +49,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
-    """Runs commands in this process, with its devices and a cache of compiled programs."""
-    jax.devices()
-    cache = cache_folder(tmp_path_factory)
-    with pytest.MonkeyPatch.context() as patch, quick_compiles(cache):
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-        yield cache
-
-
 def test_forecast_from_a_builtin_start(
-    quick: pathlib.Path,
     weights: pathlib.Path,
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -94,7 +77,6 @@ def test_forecast_from_a_builtin_start(
 
 
 def test_forecast_from_a_recorded_day(
-    quick: pathlib.Path,
     weights: pathlib.Path,
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -131,7 +113,6 @@ def recorded_mids(message: pathlib.Path, book: pathlib.Path) -> tuple[np.ndarray
 
 
 def test_a_record_that_ends_inside_the_horizon_is_not_scored(
-    quick: pathlib.Path,
     weights: pathlib.Path,
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -152,11 +133,11 @@ def test_a_record_that_ends_inside_the_horizon_is_not_scored(
 
 
 def test_the_whole_command_in_a_process_of_its_own(
-    weights: pathlib.Path, tmp_path: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+    weights: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """From another folder, on one core; stderr is notes, the plan, and then the bar alone."""
     flags = words("forecast", *SMALL, "--weights", weights, "--trajectories", 2, "--out", "o")
-    done = run_command(flags, tmp_path, quick_environment(cache_folder(tmp_path_factory)))
+    done = run_command(flags, tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == NAMES
     assert "wrote o/fan.png" in done.stdout
@@ -166,19 +147,18 @@ def test_the_whole_command_in_a_process_of_its_own(
     assert all(line.startswith("[") for line in lines[2:]), done.stderr
 
 
-def run_command(
-    arguments: list[str], folder: pathlib.Path, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """`jaxmars …` on one core, which makes one device."""
+def run_command(arguments: list[str], folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """`jaxmars …` on one core, which makes one device; it silences XLA itself."""
     code = (
         "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
         "from jaxmars.cli import main; sys.exit(main())"
     )
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {k: x for k, x in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
+        env=environment | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,

@@ -25,7 +25,7 @@ from jaxmars.tasks.backtest import ChunkResult, Forecaster, Loaded
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("10:03:00", "10:03:30", "10:04:00")
 FLAGS = ["--growth", GROWTH, "--slots", SLOTS, "--minutes", 1]
-PATIENCE = 120  # seconds
+PATIENCE = 900  # seconds, for a machine that is busy with other things
 BORDERS = {"low": [-1e-4] * 5, "high": [1e-4] * 5}
 JOIN = """
 import argparse, sys

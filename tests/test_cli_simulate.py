@@ -2,13 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
-import jax
 import pandas as pd
 import pytest
-from oracles.forecast_world import cache_folder, quick_compiles
 from pyarrow import parquet
 
 from jaxmars import __version__, cli
@@ -39,17 +36,6 @@ EVENT_COLUMNS = [
 FILL_COLUMNS = [
     "trajectory", "time_ns", "agent_id", "agent", "side", "price", "size", "order_id", "role",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs commands in this process, with its devices and a cache of compiled programs."""
-    jax.devices()
-    cache = cache_folder(tmp_path_factory)
-    with pytest.MonkeyPatch.context() as patch, quick_compiles(cache):
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-        yield
 
 
 def simulate(*arguments: object) -> int:

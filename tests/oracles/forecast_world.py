@@ -1,14 +1,9 @@
-"""A small forecast that several tests share: model, day on disk, quick compiles."""
+"""A small forecast that several tests share: model and day on disk."""
 
-import contextlib
 import pathlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
-import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from oracles.tiny_world import loud_model
 
 from jaxmars.config import OrderModelConfig
@@ -21,44 +16,11 @@ DAY_OPEN, DAY_SECONDS = 36_000, 330  # 10:00:00 to 10:05:30
 DAY_LEVELS = 10
 TICK_UNITS = 100
 NO_PRICE = 9_999_999_999
-QUICK = {
-    "jax_disable_most_optimizations": True,
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
-}
 
 
 def small_model() -> OrderModel:
     """A tiny random model with bins for a lively market in lots of 100."""
     return loud_model(OrderModelConfig.tiny())
-
-
-def cache_folder(factory: pytest.TempPathFactory) -> pathlib.Path:
-    """One folder of compiled programs per test run, shared by its workers."""
-    base = factory.getbasetemp()
-    return (base.parent if base.name.startswith("popen-") else base) / "compiled"
-
-
-def quick_environment(cache: pathlib.Path) -> dict[str, str]:
-    """`quick_compiles` for another process."""
-    options = QUICK | {"jax_compilation_cache_dir": cache}
-    return {name.upper(): str(value) for name, value in options.items()}
-
-
-@contextlib.contextmanager
-def quick_compiles(cache: pathlib.Path) -> Iterator[None]:
-    """Compiles with few optimisations, and each program once for all processes of a test run."""
-    options = QUICK | {"jax_compilation_cache_dir": str(cache)}
-    before = {name: jax.config.values[name] for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 class _Resting(NamedTuple):

@@ -1,11 +1,11 @@
 """Forecasts that several tests look at: the programs are compiled once."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from oracles.forecast_world import GROWTH, LANES, SLOTS, cache_folder, quick_compiles, small_model
+from oracles.forecast_world import GROWTH, LANES, SLOTS, small_model
 
 from jaxmars.agents import policy
 from jaxmars.builtin import default_starts
@@ -40,8 +40,7 @@ def run(
     builtin_start: StartPoint,
     model: OrderModel,
     cfg: SimConfig,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Run]:
+) -> Run:
     """Nine futures of one minute; arguments of `forecast` may be changed."""
     context = policy.anchored(model.config, GROWTH)
     usual: dict[str, Any] = {"trajectories": 9, "minutes": 1, "seed": 0, "cfg": cfg}
@@ -50,8 +49,7 @@ def run(
         options = {"start": builtin_start, "model": model, **usual, **changes}
         return forecast(options.pop("start"), options.pop("model"), context, **options)
 
-    with quick_compiles(cache_folder(tmp_path_factory)):
-        yield start_it
+    return start_it
 
 
 @pytest.fixture(scope="session")

@@ -206,9 +206,8 @@ def test_files_that_are_no_saved_market(mine: Market, tmp_path: pathlib.Path) ->
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"not a whole file that Market\.save has written"):
         mine.restore(path)
-    two = Market(
-        START._replace(memories=(None, None)), CROWD * 2, (NoiseParams(1000, 1.0),) * 2, CFG
-    )
+    two = mine.copy()
+    two._state = mine.state._replace(agents=mine.state.agents * 2)  # compiles nothing
     two.save(path)
     with pytest.raises(InputError, match=r"another configuration: .* expected"):
         mine.restore(path)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,8 +15,6 @@ from oracles.forecast_world import (
     GROWTH,
     LANES,
     SLOTS,
-    cache_folder,
-    quick_compiles,
 )
 from oracles.sequence_days import (
     COND,
@@ -65,12 +63,6 @@ BEGIN, END = (DAY_OPEN + 200, 0), (DAY_OPEN + 320, 0)  # of the synthetic day
 MARKET = dataclasses.replace(reference_market(), slots=SLOTS)
 SEGMENT = 50
 Make = Callable[..., list[Sequence]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with quick_compiles(cache_folder(tmp_path_factory)):
-        yield
 
 
 @pytest.fixture(scope="module")

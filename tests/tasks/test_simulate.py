@@ -1,13 +1,12 @@
 """Runs of scenarios: a market worked out by hand, and what must hold of every run."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from oracles.forecast_world import GROWTH, LANES, SLOTS, cache_folder, quick_compiles
+from oracles.forecast_world import GROWTH, LANES, SLOTS
 
 from jaxmars.book import tradable, wide_to_int
 from jaxmars.models import OrderModel
@@ -71,12 +70,6 @@ communication = 0.2
 kind = "zero_intelligence"
 shares = 500
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with quick_compiles(cache_folder(tmp_path_factory)):
-        yield
 
 
 def run_text(folder: pathlib.Path, text: str) -> SimulationResult:

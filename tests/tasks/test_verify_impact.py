@@ -2,14 +2,12 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from oracles.forecast_world import cache_folder, quick_compiles
 
 from jaxmars.agents.base import make_request
 from jaxmars.agents.script import Schedule, scripted_agent
@@ -159,12 +157,6 @@ def test_files(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "impact.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with quick_compiles(cache_folder(tmp_path_factory)):
-        yield
-
-
 def ladder() -> World:
     """Books with one lot at every tick, and nobody who trades."""
     market = MarketConfig(slots=64)
@@ -190,7 +182,7 @@ def ladder() -> World:
     )
 
 
-def test_a_lot_moves_a_ladder_by_half_a_tick(compiled: None) -> None:
+def test_a_lot_moves_a_ladder_by_half_a_tick() -> None:
     """Each lot takes a level, so the mid follows by half a tick, and nobody brings it back."""
     curve = impact_curve(ladder(), Metaorder("climb", 20, 30), horizon=60, seed=0)
     assert curve.filled == 1.0

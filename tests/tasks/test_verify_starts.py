@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from oracles.forecast_world import cache_folder, quick_compiles, small_model
+from oracles.forecast_world import small_model
 
 from jaxmars.agents.reference import ReferenceParams
 from jaxmars.book import l2_snapshot
@@ -29,13 +29,7 @@ LENGTH = 50
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with quick_compiles(cache_folder(tmp_path_factory)):
-        yield
-
-
-@pytest.fixture(scope="module")
-def warm(compiled: None) -> Iterator[Warm]:
+def warm() -> Iterator[Warm]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxmars.tasks.verify_starts.CHUNK", 512)
         yield warm_starts(SEED, STARTS, reference_market(), ReferenceParams(), seconds=WARM_SECONDS)
