@@ -16,6 +16,7 @@ from jaxmars.sim.state import MarketState, prepare
 from jaxmars.types import Params
 
 STATE_COPIES = 3  # of the state of a lane while one is refilled: old, fresh and new
+EVENT_COPIES = 2  # of the events of a segment: those that the host has not fetched yet, and new
 
 
 class LaneMemory(NamedTuple):
@@ -29,7 +30,7 @@ class LaneMemory(NamedTuple):
     @property
     def lane(self) -> int:
         """All that one more trajectory takes."""
-        return STATE_COPIES * self.state + self.context + self.events
+        return STATE_COPIES * self.state + self.context + EVENT_COPIES * self.events
 
 
 def lane_memory(

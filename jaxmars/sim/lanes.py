@@ -7,6 +7,9 @@ boundary. Every compiled call has the same shape: `cfg.lanes` trajectories per d
 Where agents gain from it (`Agent.opening`), trajectories of one start go through their first
 segment together, `cfg.opening_lanes` per device, before they are given lanes of their own.
 
+The host works on the events of a segment while the devices run the next one: which lanes are over,
+and so what runs next, follows from two numbers per lane.
+
 What is bitwise: on one backend a trajectory depends on its key and its start only, not on how many
 others there are, on which lane it runs, or on the number of devices, because each device always
 computes the same shapes and every draw is keyed by (seed, trajectory, step). Another number of
@@ -86,6 +89,15 @@ class _Path:
         return Finished(self.number, whole, bits, self.steps, *kept)
 
 
+class _Segment(NamedTuple):
+    """What the host has yet to do for a segment."""
+
+    paths: list[_Path | None]  # that ran in it, by lane
+    steps: np.ndarray  # [lanes], after it
+    events: Trajectory  # [lanes, segment], on the devices
+    ended: list[tuple[_Path, Any]]  # trajectories that ended in it, with what they leave; numpy
+
+
 class _Run:
     """The compiled programs of a run with what they all read, and how it goes."""
 
@@ -129,20 +141,20 @@ class _Run:
         args = (keys, self.put(places), self.starts, self.params, self.record)
         return self._call(programs.open_together, specs, (), args)
 
-    def take(
-        self, paths: Sequence[_Path | None], done: np.ndarray, steps: np.ndarray, events: Trajectory
-    ) -> list[int]:
+    def over(self, paths: Sequence[_Path | None], done: np.ndarray, steps: np.ndarray) -> list[int]:
+        """Lanes whose trajectory has come to its end: the market has stopped, or as many steps as
+        the budget has are done."""
+        budget = self.world.cfg.max_events
+        return [i for i, path in enumerate(paths) if path and (done[i] or steps[i] >= budget)]
+
+    def take(self, paths: Sequence[_Path | None], steps: np.ndarray, events: Trajectory) -> None:
         """Gives trajectories their events of a segment. What exceeds the budget is dropped, so that
         nothing depends on how long segments are.
 
         Args:
           paths: of each lane; None takes nothing.
-          done: `[lanes]` bool, whether the market has stopped.
           steps: `[lanes]` as the device counts them, after the segment.
           events: `[lanes, segment]`.
-
-        Returns:
-          Lanes whose trajectory has come to its end.
         """
         budget = self.world.cfg.max_events
         room = np.array([budget - path.steps if path else 0 for path in paths])
@@ -151,8 +163,12 @@ class _Run:
                 path.parts.append(part)
                 path.steps = min(int(steps[lane]), budget)
                 self.events += len(part.kind)
-        over = lambda lane, path: bool(done[lane]) or path.steps == budget
-        return [lane for lane, path in enumerate(paths) if path and over(lane, path)]
+
+    def collect(self, segment: _Segment) -> Iterator[Finished]:
+        """The trajectories that ended in a segment, once all have their events of it."""
+        self.take(segment.paths, segment.steps, jax.device_get(segment.events))
+        for path, kept in segment.ended:
+            yield self.finish(path, kept)
 
     def finish(self, path: _Path, kept: tuple[Book, Account, Any]) -> Finished:
         """A trajectory that has come to its end."""
@@ -247,7 +263,7 @@ def run_lanes(
         waiting.extend(paths)
         groups.clear()
     lanes: list[_Path | None] = [None] * (cfg.lanes * run.groups)
-    markets = None
+    markets = last = None
     while groups or waiting or any(lanes):
         if groups and len(waiting) + sum(map(bool, lanes)) < len(lanes):
             yield from _open(run, groups, waiting)
@@ -257,12 +273,30 @@ def run_lanes(
         spare = next(filter(None, lanes))
         held = [path or spare for path in lanes]
         markets, events = run.segment(run.keys(held), markets)
-        done, steps, events = jax.device_get((markets.done, markets.step, events))
-        for i in run.take(lanes, done, steps, events):
-            path, lanes[i] = lanes[i], None
-            assert path is not None
-            yield run.finish(path, jax.device_get(programs.kept_of(markets, i)))
+        if last is not None:  # the devices are busy meanwhile
+            yield from run.collect(last)
+            watch(run.pace(len(paths)))
+        last = _end_segment(run, lanes, markets, events)
+    if last is not None:
+        yield from run.collect(last)
         watch(run.pace(len(paths)))
+
+
+def _end_segment(
+    run: _Run, lanes: list[_Path | None], markets: MarketState, events: Trajectory
+) -> _Segment:
+    """Waits for a segment and frees the lanes of the trajectories that ended in it. What they leave
+    is fetched before the next segment writes over the markets, and one after the other: in
+    `kept_of` devices talk to each other, and on a CPU several such programs at once can wait for
+    each other's cores without end.
+    """
+    done, steps = jax.device_get((markets.done, markets.step))
+    segment = _Segment(list(lanes), steps, events, [])
+    for i in run.over(lanes, done, steps):
+        path, lanes[i] = lanes[i], None
+        assert path is not None
+        segment.ended.append((path, jax.device_get(programs.kept_of(markets, i))))
+    return segment
 
 
 def _groups(paths: list[_Path], size: int) -> list[list[_Path]]:
@@ -285,7 +319,8 @@ def _open(run: _Run, groups: deque[list[_Path]], waiting: deque[_Path]) -> Itera
     markets, events = jax.device_get((markets, events))
     own = [path for group in now for path in [*group, *[None] * (width - len(group))]]
     own += [None] * (len(padded) - len(own))
-    over = set(run.take(own, markets.done, markets.step, events))
+    run.take(own, markets.step, events)
+    over = set(run.over(own, markets.done, markets.step))
     for i, path in enumerate(own):
         mine = jax.tree.map(lambda x, i=i: x[i], markets)
         if i in over:

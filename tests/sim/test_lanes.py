@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from jaxmars import clock
 from jaxmars.agents.noise import NoiseParams, noise_agent
 from jaxmars.book import init_book
 from jaxmars.config import MarketConfig, SimConfig
+from jaxmars.sim import lanes
 from jaxmars.sim.lane_memory import lane_memory, opening_memory
 from jaxmars.sim.lanes import Finished, Pace, Start, run_lanes
 from jaxmars.tokens.order import ROW_WIDTH
@@ -158,6 +160,28 @@ def test_lanes_and_segments_do_not_matter_to_agents_without_context() -> None:
     assert paces[-1].finished == paces[-1].wanted == 5
     assert paces[-1].events == sum(len(f.events.kind) for f in few.values())
     assert [p.finished for p in paces] == sorted(p.finished for p in paces)
+
+
+def test_the_host_works_while_the_next_segment_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of a segment are searched and handed out once the next one is under way; at most one
+    segment waits for the host."""
+    told: list[str] = []
+    run_segment, search = lanes._Run.segment, lanes.real_events
+
+    def segment(self: lanes._Run, *given: Any) -> Any:
+        told.append("run")
+        return run_segment(self, *given)
+
+    def searched(*given: Any) -> Any:
+        told.append("search")
+        return search(*given)
+
+    monkeypatch.setattr(lanes._Run, "segment", segment)
+    monkeypatch.setattr(lanes, "real_events", searched)
+    noise_run(2, 16)
+    count = told.count("run")
+    assert count > 3
+    assert told == ["run", *["run", "search"] * (count - 1), "search"]
 
 
 def test_no_trajectories_are_no_work() -> None:
