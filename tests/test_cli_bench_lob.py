@@ -129,9 +129,10 @@ def break_message(folder: pathlib.Path, text: str) -> None:
         (lambda r: break_message(r, "1,2,3\n"), "row 1 has 3 columns, expected 6"),
         (lambda r: break_message(r, "1.5,1,2,x,100,1\n"), "(size) is 'x', expected an integer"),
         (
-            lambda r: break_message(r, "1.5,1,2,-3,100,1\n"),
+            lambda r: break_message(r, "1.5,1,2,3,100,1\n"),
             "has 120 rows, expected 1: one for each",
         ),
+        (lambda r: break_message(r, "1.5,1,2,-3,100,1\n"), "size is -3"),
         (lambda r: [p.unlink() for p in r.iterdir()], "holds no file named *message*.csv"),
         (
             lambda r: [p.unlink() for p in r.iterdir() if "real_id_1" in p.name],
