@@ -227,11 +227,11 @@ def _scan(book: Book, order: Order, collecting: bool | jax.Array, stop: jax.Arra
         lambda a, b: (a[0] + b[0], jnp.minimum(a[1], b[1]), jnp.maximum(a[2], b[2])),
         (1,),
     )
-    return answers(order, shares, least, worst, least.min())
+    return answers(order, shares, least, worst)
 
 
-def answers(order: Order, shares: Sides, least: Sides, worst: Sides, smallest: jax.Array) -> Seen:
-    """What an order learns from each side's sum, minimum and maximum, and both sides' minimum."""
+def answers(order: Order, shares: Sides, least: Sides, worst: Sides) -> Seen:
+    """What an order learns from each side's sum, minimum and maximum."""
     buy = order.side == Side.BUY
     mine = lambda row: jnp.where(buy, row[0], row[1])
     other = lambda row: jnp.where(buy, row[1], row[0])
@@ -239,7 +239,7 @@ def answers(order: Order, shares: Sides, least: Sides, worst: Sides, smallest: j
         before=mine(shares),
         available=other(shares),
         slot=mine(least),
-        taken=smallest == TAKEN,
+        taken=jnp.minimum(least[0], least[1]) == TAKEN,
         best=other(least),
         last=other(worst),
     )

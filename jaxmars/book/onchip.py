@@ -115,7 +115,7 @@ def _match(book: Book, order: Order) -> tuple[Book, jax.Array]:
     shares, least, worst = questions(book, order, False, None)
     least = _per_side(_min, least, NO_KEY)
     shares, worst = _per_side(_sum, shares, 0), _per_side(_max, worst, -NO_KEY)
-    seen = answers(order, shares, least, worst, jnp.minimum(*least))
+    seen = answers(order, shares, least, worst)
     own = rows() == order.side
     here = own & (lanes(book) == seen.slot)
     at_slot = lambda field: _sum(jnp.where(here, field, 0))
