@@ -85,6 +85,9 @@ def test_going_on_from_other_weights(
     tensors = whole / "model" / "model.safetensors"
     known = {"weights_sha256": file_hash(tensors), "orders_seen": start.manifest["orders_seen"]}
     assert run.about["from"] == known and known["orders_seen"] > 0
+    run.model.save(tmp_path / "second", run.made_by)
+    path.write_text(f'{head}[model]\nfrom = "{tmp_path / "second"}"\n[train]{tail}')
+    assert read_run(path, tmp_path, {}).about["from"]["from"] == known
     path.write_text(f'{head}[model]\nfrom = "{whole / "model"}"\nsize = "nano"\n[train]{tail}')
     with pytest.raises(InputError, match="size is 'nano', expected no size"):
         read_run(path, tmp_path, {})
