@@ -43,6 +43,7 @@ from jaxmars.sim.reference_market import CLOSE_SEC, reference_market
 from jaxmars.tasks.forecast import crowd, start_history
 from jaxmars.tokens.coarser import coarser
 from jaxmars.train.settings import SIZES
+from jaxmars.types import Params
 
 JOINT_VOCAB = 49_152
 BASELINE = pathlib.Path(__file__).with_name("torch_baseline.py")
@@ -78,8 +79,11 @@ def make_model(args: argparse.Namespace) -> OrderModel:
     return with_precision(model, PRECISIONS[args.precision])
 
 
-def build(model: OrderModel, policy: ContextPolicy, lanes: int) -> Setting:
-    """Compiles one segment of all lanes from one start."""
+def scene(
+    model: OrderModel, policy: ContextPolicy, lanes: int
+) -> tuple[World, Start, tuple[Params, ...]]:
+    """What segments from one moment need: who trades and how, the moment with a leading axis, and
+    the agent's parameters."""
     cfg = SimConfig(market=reference_market(), segment=policy.segment, lanes=lanes)
     agent, params = crowd(model, policy, cfg.market, 1.0)
     world = World((agent,), cfg, no_recorder)
@@ -88,24 +92,29 @@ def build(model: OrderModel, policy: ContextPolicy, lanes: int) -> Setting:
     now, end = clock.make_time(start.time.sec), clock.make_time(CLOSE_SEC)
     book = with_slots(start.book, cfg.market.slots)
     one = Start(book, now, end, jnp.int32(start.last_price), (history,))
-    starts = jax.tree.map(lambda x: jnp.asarray(x)[None], one)
+    return world, jax.tree.map(lambda x: jnp.asarray(x)[None], one), (params,)
+
+
+def build(model: OrderModel, policy: ContextPolicy, lanes: int) -> Setting:
+    """Compiles one segment of all lanes from one start."""
+    world, starts, ready = scene(model, policy, lanes)
     total = lanes * jax.device_count()
     put = lambda x: jax.device_put(x, devices.split())
-    keys, ready = put(trajectory_keys(0, np.arange(total))), (params,)
+    keys = put(trajectory_keys(0, np.arange(total)))
     starts, ready = jax.device_put((starts, ready), devices.everywhere())
     specs = (SPLIT, SPLIT, WHOLE, WHOLE, WHOLE)
     began = time.perf_counter()
     if policy.opening:
         args = (keys, put(np.zeros(jax.device_count(), np.int32)), starts, ready, ())
         compiled = compile_program(world, programs.open_together, specs, (), args)
-        memory = opening_memory(starts, ready, (agent,), cfg)
+        memory = opening_memory(starts, ready, world.agents, world.cfg)
     else:
         places = put(np.zeros(total, np.int32))
         begin = jax.jit(programs.on_devices(programs.begin, world, specs))
         args = (keys, begin(keys, places, starts, ready, ()), ready)
         began = time.perf_counter()
         compiled = compile_program(world, programs.segment, (SPLIT, SPLIT, WHOLE), (), args)
-        memory = lane_memory(starts, ready, (agent,), cfg)
+        memory = lane_memory(starts, ready, world.agents, world.cfg)
     assert memory is not None
     return Setting(
         policy,

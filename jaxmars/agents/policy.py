@@ -23,7 +23,9 @@ Prefix = Any  # a pytree of arrays, of a start
 SHARED_BY = 16  # trajectories; fewer gain less than the second program takes to compile
 SHARED_SEGMENTS = 2  # of a trajectory; in a longer one the first matters little
 ENCODED_TOGETHER = 4  # contexts that a CPU device encodes side by side
-ENCODED_TOGETHER_ELSEWHERE = 64
+# Numbers in the hidden states of the contexts that another device encodes side by side: enough to
+# keep it busy, few enough for the fifth of its memory that is left to programs (`tasks.lane_plan`).
+TURN_ELSEWHERE = 2**22
 
 
 class ContextPolicy(NamedTuple):
@@ -186,14 +188,16 @@ def _hidden_at(net: OrderNet, rows: jax.Array, position: jax.Array) -> jax.Array
     return lax.dynamic_index_in_dim(net.encode(rows), position, 0, keepdims=False)
 
 
-def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.Array) -> Any:
-    """`encode(net, *contexts)`; under `vmap` a device takes a few contexts at a time.
+def _encode_in_turns(
+    encode: Callable[..., Any], net: OrderNet, rows: jax.Array, *others: jax.Array
+) -> Any:
+    """`encode(net, rows, *others)`; under `vmap` a device takes a few contexts `rows` at a time.
 
     On a CPU the attention scores of more do not fit its caches: 64 contexts of the built-in model
-    are anchored twice as fast in turns, with a seventh of the memory. Elsewhere a turn is as large
-    as it can be while its activations stay small beside the keys and values it makes: the largest
-    divisor of the number of contexts.
+    are anchored twice as fast in turns, with a seventh of the memory. Elsewhere a turn has
+    `TURN_ELSEWHERE` numbers at most. It is the largest divisor of the number of contexts.
     """
+    elsewhere = max(TURN_ELSEWHERE // (len(rows) * net.cfg.emb_dim), 1)
     graphdef, params = nnx.split(net)
 
     def alone(params: nnx.State, *contexts: jax.Array) -> Any:
@@ -204,7 +208,7 @@ def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.A
         together = jax.vmap(alone, in_axes=axes)
 
         def in_turns(most: int, params: nnx.State, *contexts: jax.Array) -> Any:
-            width = max(x for x in range(1, most + 1) if num % x == 0)
+            width = max(x for x in range(1, min(most, num) + 1) if num % x == 0)
             cut = lambda x: x.reshape(-1, width, *x.shape[1:])
             join = lambda x: x.reshape(num, *x.shape[2:])
             turns = tuple(cut(x) for x in contexts)
@@ -217,10 +221,10 @@ def _encode_in_turns(encode: Callable[..., Any], net: OrderNet, *contexts: jax.A
                 params,
                 *contexts,
                 cpu=functools.partial(in_turns, ENCODED_TOGETHER),
-                default=functools.partial(in_turns, ENCODED_TOGETHER_ELSEWHERE),
+                default=functools.partial(in_turns, elsewhere),
             )
         return found, jax.tree.map(lambda _: True, found)
 
     called = jax.custom_batching.custom_vmap(alone)
     called.def_vmap(many)
-    return called(params, *contexts)
+    return called(params, rows, *others)
