@@ -95,6 +95,10 @@ SESSION_SEED = 99  # of recorded sessions; those of training and evaluation have
 ROUNDS = 3  # of about a thousand orders per session after its warm-up
 
 
+WINDOW_HELP = (
+    "orders that the random model reads, default those of its size; trajectories need as many "
+    "before their starts, the built-in ones have 944"
+)
 GAIN_HELP = "of the random model's matrices, default 1; above 1 it reads its past more sharply"
 
 TIMES_HELP = "trajectories of a variant that is no exact one, for each of an exact one; default 4"
@@ -106,6 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", type=pathlib.Path, help="model folder")
     parser.add_argument("--random", choices=sorted(SIZES), help="random model of this size instead")
+    parser.add_argument("--window", type=positive, help=WINDOW_HELP)
     parser.add_argument("--gain", type=above_zero, default=1.0, help=GAIN_HELP)
     parser.add_argument("--sessions", type=positive, default=64, help="recorded, default 64")
     parser.add_argument("--positions", type=positive, default=4, help="per session, default 4")
@@ -139,7 +144,7 @@ def measure(args: argparse.Namespace) -> Report:
         raise InputError(f"{args.model} holds no converters, expected converters.json")
     if args.random is not None:
         bins = coarser(bins, SIZES[args.random])
-        model = random_model(args)
+        model = dataclasses.replace(random_model(args), converters=bins)
     window = model.config.num_max_orders
     plan = ReferencePlan(args.sessions, ROUNDS, plain_session)
     flows = reference_flows(SESSION_SEED, args.seed, reference_market(), bins, plan)
@@ -196,6 +201,8 @@ def in_fewer_bits(model: OrderModel) -> dict[str, OrderModel]:
 def random_model(args: argparse.Namespace) -> OrderModel:
     """A model of the size asked for, as training would begin with times the gain."""
     model = OrderModel.init(SIZES[args.random], jax.random.key(args.seed))
+    if args.window is not None:
+        model = model.with_settings(num_max_orders=args.window)
     louder = lambda path, x: args.gain * x if MATRIX in jax.tree_util.keystr(path) else x
     params = jax.tree_util.tree_map_with_path(louder, model.params)
     return dataclasses.replace(model, params=params)
@@ -240,7 +247,9 @@ def compare_trajectories(args: argparse.Namespace, model: OrderModel) -> pd.Data
     market = dataclasses.replace(reference_market(), slots=SLOTS)
     start_mid = np.array([mid_at(start) for start in starts])
     states = start_states(starts, model, market, args.seconds)
-    weights = [args.random, args.gain, args.seed] if args.random else None
+    weights = (
+        [args.random, model.config.num_max_orders, args.gain, args.seed] if args.random else None
+    )
     identity: dict[str, Any] = {
         "weights": weights or file_hash(args.model / TENSOR_FILE),
         "starts": [file_hash(default_starts()), args.starts],
