@@ -35,7 +35,8 @@ class Loop(NamedTuple):
     loops: tuple["Loop", ...]
 
     def launches(self) -> int:
-        """Kernels of all rounds, those of loops in it among them; unknown loops count once."""
+        """Kernels of all rounds, those of loops in it among them. A loop of unknown length counts
+        as one round, a branch as all of its sides."""
         inside = self.kernels + sum(loop.launches() for loop in self.loops)
         return (self.rounds or 1) * inside
 

@@ -61,7 +61,6 @@ device_description_str: "NVIDIA H200"
 """
 MACHINE = roofline.Machine(989e12, 4.8e12, "data sheet of the H200, bfloat16 without sparsity")
 KERNEL_SECONDS = 2e-6  # assumed for a small kernel in a graph of kernels that follow each other
-EXACT_EVENTS = 8
 PRECISION = "bfloat16"
 SETTINGS = (  # size of the model, lanes
     ("default", 1024),
@@ -145,7 +144,7 @@ def examine(
     bound = work.most(MACHINE)
     return {
         "size": size,
-        "policy": policy.opening.name if policy.opening else policy.name,
+        "policy": policy.name,
         "lanes": lanes,
         "kernels_per_step": round(launches, 1),
         "host_waits": program.waits(),
@@ -187,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         half = model.config.num_max_orders // 2
         policies = [anchored(model.config, half), shared_prefix(model.config, half)]
         if size == "default":
-            policies.append(exact(EXACT_EVENTS))
+            policies.append(exact(simulation.EXACT_EVENTS))
         for policy in policies:
             rows.append(examine(where, size, model, policy, lanes))
             print(show(rows[-1]), flush=True)

@@ -162,7 +162,7 @@ def measure(setting: Setting, rounds: int, most: float) -> dict[str, Any]:
         rates.append(setting.orders / (time.perf_counter() - began))
     summary = common.Summary.of(rates, high_is_good=True)
     return {
-        "policy": setting.policy.opening.name if setting.policy.opening else setting.policy.name,
+        "policy": setting.policy.name,
         "lanes_per_device": setting.lanes,
         "orders_per_second": summary,
         "bound_orders_per_second": round(most, 1),

@@ -93,7 +93,7 @@ MATRIX = "kernel"  # in the name of every matrix of the layers and the head
 SLOTS = 512  # orders a side of the book can hold
 SESSION_SEED = 99  # of recorded sessions; those of training and evaluation have others
 ROUNDS = 3  # of about a thousand orders per session after its warm-up
-
+NO_GAIN = 1.0
 
 WINDOW_HELP = (
     "orders that the random model reads, default those of its size; trajectories need as many "
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("model", type=pathlib.Path, help="model folder")
     parser.add_argument("--random", choices=sorted(SIZES), help="random model of this size instead")
     parser.add_argument("--window", type=positive, help=WINDOW_HELP)
-    parser.add_argument("--gain", type=above_zero, default=1.0, help=GAIN_HELP)
+    parser.add_argument("--gain", type=above_zero, default=NO_GAIN, help=GAIN_HELP)
     parser.add_argument("--sessions", type=positive, default=64, help="recorded, default 64")
     parser.add_argument("--positions", type=positive, default=4, help="per session, default 4")
     parser.add_argument("--starts", type=positive, default=16, help="of trajectories, default 16")
@@ -138,6 +138,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(args: argparse.Namespace) -> Report:
     """Distances per order, and trajectories where they are asked for."""
+    if args.random is None and (args.window is not None or args.gain != NO_GAIN):
+        raise InputError("--window and --gain shape a random model, expected --random SIZE as well")
     model = OrderModel.from_pretrained(args.model)
     bins = model.converters
     if bins is None:
@@ -145,6 +147,8 @@ def measure(args: argparse.Namespace) -> Report:
     if args.random is not None:
         bins = coarser(bins, SIZES[args.random])
         model = dataclasses.replace(random_model(args), converters=bins)
+    # First, as it refuses starts that are too short for the model.
+    tests = compare_trajectories(args, model) if args.trajectories else None
     window = model.config.num_max_orders
     plan = ReferencePlan(args.sessions, ROUNDS, plain_session)
     flows = reference_flows(SESSION_SEED, args.seed, reference_market(), bins, plan)
@@ -165,9 +169,7 @@ def measure(args: argparse.Namespace) -> Report:
         f"{len(contexts.came)} contexts of {window} orders, {args.positions} of each of "
         f"{args.sessions} sessions of the reference market; {model.num_params:,} parameters",
     ]
-    tests = None
     if args.trajectories:
-        tests = compare_trajectories(args, model)
         notes.append(
             f"{args.trajectories} trajectories of {args.seconds} seconds under exact with either "
             f"of two seeds, {args.times * args.trajectories} of the others, from {args.starts} "

@@ -101,11 +101,13 @@ def _changed(start: OrderModel, table: Table, key: jax.Array) -> OrderModel:
 def about_weights(model: OrderModel, folder: pathlib.Path) -> dict[str, Any]:
     """Which weights a run goes on from: their hash, the orders their own run saw if known, and in
     `from` the same of the weights that run went on from, and so on."""
-    earlier = {name: model.manifest[name] for name in ("from",) if name in model.manifest}
-    return {
+    known = {
         "weights_sha256": file_hash(folder / TENSOR_FILE),
         "orders_seen": model.manifest.get("orders_seen"),
-    } | earlier
+    }
+    if "from" in model.manifest:
+        known["from"] = model.manifest["from"]
+    return known
 
 
 def _train_config(table: Table) -> TrainConfig:
