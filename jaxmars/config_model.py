@@ -35,6 +35,8 @@ class OrderModelConfig:
       fitting_cancels: whether a cancel of v shares goes to the nearest price where v shares rest,
         as in recorded flow; else, as in the release, to the nearest own price, where it takes out
         at most what rests. Which is more like the market must be measured.
+      never_sweeps: whether an order for more than rests at the best price it meets is drawn anew
+        instead of sent, for flow in which no trade reaches a second price.
     """
 
     dropout: float = 0.1
@@ -54,6 +56,7 @@ class OrderModelConfig:
     rounded_rope: bool = False
     has_summary: bool = False
     fitting_cancels: bool = False
+    never_sweeps: bool = False
 
     def __post_init__(self) -> None:
         positive = (

@@ -13,7 +13,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmars import clock
-from jaxmars.agents.base import Agent, Ask, Decision, MarketView, Request, make_request, no_request
+from jaxmars.agents.base import (
+    Agent,
+    Ask,
+    Decision,
+    MarketView,
+    Request,
+    choose_request,
+    make_request,
+    no_request,
+)
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import NO_KEY, mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
@@ -102,6 +111,8 @@ def background_agent(
         plan = state.plan
         if model.fitting_cancels:
             plan = fitting_cancel(plan, view.l2, key)
+        if model.never_sweeps:
+            plan = choose_request(sweeps(plan, view.l2), no_request(), plan)
         return state._replace(wake=clock.never()), plan
 
     def update(
@@ -161,6 +172,20 @@ def fitting_cancel(request: Request, l2: L2, key: jax.Array) -> Request:
         kind=jnp.where(cancel & ~inside, Ask.CANCEL_FITTING, request.kind),
         price=jnp.where(cancel & inside & fits.any(), nearest, request.price),
     )
+
+
+def sweeps(request: Request, l2: L2) -> jax.Array:
+    """Whether a limit order would take all that rests at the best price it meets and go on, to the
+    next price or into the book: `[]` bool.
+
+    Args:
+      request: `[]` leaves.
+      l2: snapshot of the book.
+    """
+    other = 1 - request.side
+    best, queue = l2.price[other, 0], l2.size[other, 0]
+    meets = jnp.where(request.side == Side.BUY, request.price >= best, request.price <= best)
+    return (request.kind == Kind.LIMIT) & (queue > 0) & meets & (request.size > queue)
 
 
 def decode_order(

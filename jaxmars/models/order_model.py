@@ -146,7 +146,8 @@ class OrderModel:
 
     def with_settings(self, **settings: Any) -> "OrderModel":
         """The same parameters with other fields of the configuration, of those that shape no
-        parameter: `num_max_orders`, `fitting_cancels`, `dropout`, `rounded_rope`."""
+        parameter: `num_max_orders`, `fitting_cancels`, `never_sweeps`, `dropout`,
+        `rounded_rope`."""
         config = dataclasses.replace(self.config, **settings)
         return dataclasses.replace(self, config=config, graphdef=shape_of(config)[0])
 

@@ -19,6 +19,7 @@ from jaxmars.train.shards import BINS, TRAIN
 from jaxmars.train.sources import Source, reference_source
 
 MOST = 2**31 - 1
+CONSTRAINTS = ("fitting_cancels", "never_sweeps")  # on what a model sends; they shape no parameter
 
 EXAMPLE = """\
 # A training run for jaxmars train. Paths are relative to this file. Whatever is left out has the
@@ -34,6 +35,7 @@ size = "default"             # {sizes}
 # has_summary = true         # with from: let weights without a summary learn to read it
 # num_max_orders = 128       # with from: another context window, orders
 # fitting_cancels = true     # with from: whether cancels look for an order of their size
+# never_sweeps = true        # with from: whether no order takes more than rests at the best price
 # head = "factored"          # any field of the model's config.json changes the named size
 
 [train]
@@ -93,8 +95,9 @@ def _changed(start: OrderModel, table: Table, key: jax.Array) -> OrderModel:
         raise table.fail("has_summary", "true, as the weights of 'from' read the summary")
     if "num_max_orders" in table:
         start = start.with_settings(num_max_orders=table.whole("num_max_orders", 1, MOST))
-    fitting = table.flag("fitting_cancels", start.config.fitting_cancels)
-    start = start.with_settings(fitting_cancels=fitting)
+    for name in CONSTRAINTS:
+        flag = table.flag(name, getattr(start.config, name))
+        start = start.with_settings(**{name: flag})
     return start.with_summary(key) if wanted else start
 
 

@@ -38,6 +38,7 @@ from jaxmars.agents.background import (
     background_agent,
     decode_order,
     fitting_cancel,
+    sweeps,
 )
 from jaxmars.agents.base import Ask, make_request
 from jaxmars.agents.policy import anchored, exact
@@ -340,6 +341,56 @@ def test_a_crowd_fits_its_cancels_where_its_configuration_says_so(past: Past) ->
         view = host_view(np.zeros((1, 5)), past.time)._replace(l2=levels)
         sent = agent.act(None, jax.random.key(0), state, view)[1]
         assert int(sent.price) == (97 if config.fitting_cancels else 99)
+
+
+def test_a_sweep_wants_more_than_rests_at_the_best_price_it_meets() -> None:
+    rng = np.random.default_rng(3)
+    check = quick_jit(sweeps)
+    found = np.zeros(2, int)
+    for _ in range(300):
+        gaps, size = rng.integers(1, 4, (2, 3)).cumsum(1), 100 * rng.integers(1, 6, (2, 3))
+        used = np.arange(3) < rng.integers(0, 4, (2, 1))
+        price = np.where(used, [PRICE - gaps[0], PRICE + gaps[1]], 0)
+        size = np.where(used, size, 0)
+        side, at, shares = (
+            int(rng.integers(2)),
+            PRICE + int(rng.integers(-9, 10)),
+            int(rng.integers(1, 8)),
+        )
+        kind = Kind.CANCEL if rng.random() < 0.2 else Kind.LIMIT
+        l2 = L2(jnp.asarray(price, jnp.int32), jnp.asarray(size, jnp.int32))
+        resting = dict(zip(price[1 - side].tolist(), size[1 - side].tolist(), strict=True))
+        resting.pop(0, None)
+        best = (min if side == Side.BUY else max)(resting, default=None)
+        trades = best is not None and (at >= best if side == Side.BUY else at <= best)
+        expected = kind == Kind.LIMIT and trades and 100 * shares > resting[best]
+        assert bool(check(make_request(kind, side, at, 100 * shares), l2)) == expected
+        found[int(expected)] += 1
+    assert found.min() > 30
+
+
+def swept(run: Run) -> tuple[int, int]:
+    """Limit orders of the model that traded, and those of them that swept; by the book before."""
+    event = jax.tree.map(lambda x: x[1:], run.event)
+    traded = (event.agent_id == MODEL_AGENT) & (event.kind == Kind.LIMIT) & (event.filled > 0)
+    best = run.after.size[np.arange(STEPS - 1), 1 - event.side, 0]
+    return int(traded.sum()), int((traded & (event.size > best)).sum())
+
+
+def test_a_crowd_never_sweeps_where_its_configuration_says_so(
+    past: Past, exact_runs: list[Run]
+) -> None:
+    """It trades, and after an order that was not sent it goes on with another."""
+    config = dataclasses.replace(MODEL, never_sweeps=True)
+    tame = play(exact(GROWTH), past, config)
+    for runs, allowed in ((exact_runs, True), (tame, False)):
+        counts = np.array([swept(run) for run in runs])
+        assert counts[:, 0].sum() > 10
+        assert (counts[:, 1].sum() > 5) == allowed
+    for run in tame[:2]:
+        mine = run.event.agent_id == MODEL_AGENT
+        not_sent = np.flatnonzero(mine & (run.event.kind == Kind.NONE))
+        assert (mine & (run.event.kind != Kind.NONE))[not_sent[0] :].any()
 
 
 def test_reading_twice_changes_nothing(past: Past) -> None:

@@ -65,12 +65,12 @@ def watched(policy: ContextPolicy) -> ContextPolicy:
     return policy._replace(anchor=anchor, read=read)
 
 
-def play(policy: ContextPolicy, past: Past) -> list[Run]:
+def play(policy: ContextPolicy, past: Past, cfg: OrderModelConfig = MODEL) -> list[Run]:
     """The model agent and a noise agent after a past, `RUNS` times."""
-    model = loud_model(MODEL)
+    model = loud_model(cfg)
     soon, late = clock.make_time(past.time.sec), clock.make_time(past.time.sec + 3_600)
     agents = (
-        background_agent(model.graphdef, MODEL, CFG, watched(policy)),
+        background_agent(model.graphdef, cfg, CFG, watched(policy)),
         noise_agent(soon, late),
     )
     history = history_after(past, WINDOW, CFG)

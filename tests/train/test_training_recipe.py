@@ -124,8 +124,9 @@ def test_weights_go_on_in_another_window(
     shorter = read("num_max_orders = 3")
     assert shorter.config == dataclasses.replace(start.config, num_max_orders=3)
     assert shorter.net().cfg == shorter.config
-    fitting = read("fitting_cancels = true")
-    assert fitting.config == dataclasses.replace(start.config, fitting_cancels=True)
+    for name in ("fitting_cancels", "never_sweeps"):
+        constrained = read(f"{name} = true")
+        assert constrained.config == dataclasses.replace(start.config, **{name: True})
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, shorter.params, start.params)))
     for line, message in (
         (
