@@ -35,8 +35,8 @@ class OrderModelConfig:
       fitting_cancels: whether a cancel of v shares goes to the nearest price where v shares rest,
         as in recorded flow; else, as in the release, to the nearest own price, where it takes out
         at most what rests. Which is more like the market must be measured.
-      never_sweeps: whether an order for more than rests at the best price it meets is drawn anew
-        instead of sent, for flow in which no trade reaches a second price.
+      never_sweeps: whether the size of an order that trades is drawn from those up to what rests at
+        the best price, for flow in which no trade reaches a second price or leaves a rest.
     """
 
     dropout: float = 0.1

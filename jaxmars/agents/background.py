@@ -19,15 +19,14 @@ from jaxmars.agents.base import (
     Decision,
     MarketView,
     Request,
-    choose_request,
     make_request,
     no_request,
 )
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import NO_KEY, mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
-from jaxmars.tokens.bins import TokenTables, sample
-from jaxmars.tokens.order import ELAPSED, TYPE_CANCEL, TYPE_SELL
+from jaxmars.tokens.bins import TokenTables, encode, sample
+from jaxmars.tokens.order import ELAPSED, NUM_TYPES, TYPE_BUY, TYPE_CANCEL, TYPE_SELL
 from jaxmars.tokens.window import History, Window, push_event
 from jaxmars.types import L2, Event, Kind, Params, Side, Status, Time
 
@@ -112,7 +111,7 @@ def background_agent(
         if model.fitting_cancels:
             plan = fitting_cancel(plan, view.l2, key)
         if model.never_sweeps:
-            plan = choose_request(sweeps(plan, view.l2), no_request(), plan)
+            plan = within_queue(plan, view.l2)
         return state._replace(wake=clock.never()), plan
 
     def update(
@@ -130,8 +129,9 @@ def background_agent(
         )
         hidden, cache = policy.read(net, params.prefix, history.window, state.cache)
         uniforms = jax.random.uniform(key, (7,))
-        slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature)
         mid = mid_price(view.l2, view.last_price)
+        most = largest_volumes(params.tables, view.l2, mid) if model.never_sweeps else None
+        slots, finite = net.head.sample(hidden, uniforms[:4], params.temperature, most)
         plan, gap = decode_order(params.tables, slots, uniforms[4:], mid)
         due = clock.choose(finite, clock.plus(view.time, gap), clock.never())
         wake = clock.choose(is_done, due, state.wake)
@@ -174,9 +174,34 @@ def fitting_cancel(request: Request, l2: L2, key: jax.Array) -> Request:
     )
 
 
-def sweeps(request: Request, l2: L2) -> jax.Array:
-    """Whether a limit order would take all that rests at the best price it meets and go on, to the
-    next price or into the book: `[]` bool.
+def largest_volumes(tables: TokenTables, l2: L2, mid: jax.Array) -> jax.Array:
+    """The largest volume slots of orders that take no more than rests at the best price they meet,
+    `[types, prices]` int32.
+
+    A price slot that only in part meets the best price is not limited, and the last one within the
+    limit may hold larger sizes too: `within_queue` sees to these.
+
+    Args:
+      tables: the model's bins.
+      l2: snapshot of the book.
+      mid: `[]` int32, ticks.
+    """
+    edge, volumes = tables.price_level.edge_whole, tables.pred_order_volume
+    lowest, highest = mid + edge[:-1] + 1, mid + edge[1:]
+    last = volumes.value_whole.shape[0] - 1
+
+    def limit(side: Side, meets: jax.Array) -> jax.Array:
+        queue = l2.size[side, 0]
+        return jnp.where(meets & (queue > 0), encode(volumes, queue, jnp.zeros_like(queue)), last)
+
+    buys = limit(Side.SELL, lowest >= l2.price[Side.SELL, 0])
+    sells = limit(Side.BUY, highest <= l2.price[Side.BUY, 0])
+    rows = {TYPE_BUY: buys, TYPE_SELL: sells, TYPE_CANCEL: jnp.full_like(buys, last)}
+    return jnp.stack([rows[kind] for kind in range(NUM_TYPES)])
+
+
+def within_queue(request: Request, l2: L2) -> Request:
+    """A limit order of at most what rests at the best price, if it meets that; others as they are.
 
     Args:
       request: `[]` leaves.
@@ -185,7 +210,8 @@ def sweeps(request: Request, l2: L2) -> jax.Array:
     other = 1 - request.side
     best, queue = l2.price[other, 0], l2.size[other, 0]
     meets = jnp.where(request.side == Side.BUY, request.price >= best, request.price <= best)
-    return (request.kind == Kind.LIMIT) & (queue > 0) & meets & (request.size > queue)
+    trades = (request.kind == Kind.LIMIT) & (queue > 0) & meets
+    return request._replace(size=jnp.where(trades, jnp.minimum(request.size, queue), request.size))
 
 
 def decode_order(

@@ -16,6 +16,7 @@ from jaxmars.models.embedding import Table, join_slots, split_index
 from jaxmars.models.layers import linear
 
 NUM_SLOTS = 4
+VOLUME = 2  # place of the volume among them
 MIN_TEMPERATURE = 1e-8
 
 
@@ -31,7 +32,11 @@ class Head(Protocol):
         ...
 
     def sample(
-        self, hidden: jax.Array, uniforms: jax.Array, temperature: jax.Array
+        self,
+        hidden: jax.Array,
+        uniforms: jax.Array,
+        temperature: jax.Array,
+        most: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Draws an order.
 
@@ -39,6 +44,8 @@ class Head(Protocol):
           hidden: [d].
           uniforms: float32[4], each in [0, 1).
           temperature: float32[], logits are divided by it; 0 takes the most probable slot.
+          most: int32[types, prices], the largest volume slot to draw for each; None for no limit.
+            Types and prices are as probable as without.
 
         Returns:
           (slots int32[4], finite bool[]: whether every logit looked at was finite).
@@ -84,6 +91,33 @@ def invert_cdf_in_blocks(weights: jax.Array, uniform: jax.Array) -> jax.Array:
     return block * weights.shape[1] + inside
 
 
+def up_to(logits: jax.Array, most: jax.Array) -> jax.Array:
+    """Logits `[n]` of the volumes with those beyond slot `most` `[]` made impossible."""
+    return jnp.where(jnp.arange(logits.shape[0]) <= most, logits, -jnp.inf)
+
+
+def cut_volumes(
+    logits: jax.Array, most: jax.Array, temperature: jax.Array, cfg: OrderModelConfig
+) -> jax.Array:
+    """Logits of joint tokens without the volumes beyond `most` int32[types, prices].
+
+    At that temperature every (type, price) pair is as probable as before.
+
+    Args:
+      logits: [vocab].
+      most: see there.
+      temperature: float32[].
+      cfg: of the tokens.
+    """
+    types, prices, volumes, intervals = cfg.slot_shape
+    scale = jnp.maximum(temperature, MIN_TEMPERATURE)
+    pairs = logits.reshape(types * prices, volumes, intervals)
+    beyond = jnp.arange(volumes)[None, :, None] > most.reshape(-1, 1, 1)
+    kept = jnp.where(beyond, -jnp.inf, pairs)
+    share = lambda x: scale * jax.nn.logsumexp(x / scale, axis=(1, 2), keepdims=True)
+    return (kept + share(pairs) - share(kept)).reshape(-1)
+
+
 class JointHead(nnx.Module):
     """The released head: one matrix d x vocab, one softmax over all joint tokens."""
 
@@ -101,14 +135,21 @@ class JointHead(nnx.Module):
         return logits[join_slots(slots, self.cfg)] - jax.nn.logsumexp(logits)
 
     def sample(
-        self, hidden: jax.Array, uniforms: jax.Array, temperature: jax.Array
+        self,
+        hidden: jax.Array,
+        uniforms: jax.Array,
+        temperature: jax.Array,
+        most: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """See `Head.sample`; only `uniforms[0]` is used. A block is one (type, price) pair."""
         logits = self.logits(hidden)
+        finite = jnp.isfinite(logits).all()
         types, prices, _, _ = self.cfg.slot_shape
+        if most is not None:
+            logits = cut_volumes(logits, most, temperature, self.cfg)
         weights = weights_of(logits, temperature).reshape(types * prices, -1)
         index = invert_cdf_in_blocks(weights, uniforms[0])
-        return split_index(index, self.cfg), jnp.isfinite(logits).all()
+        return split_index(index, self.cfg), finite
 
 
 class Stage(nnx.Module):
@@ -176,16 +217,22 @@ class FactoredHead(nnx.Module):
         return total
 
     def sample(
-        self, hidden: jax.Array, uniforms: jax.Array, temperature: jax.Array
+        self,
+        hidden: jax.Array,
+        uniforms: jax.Array,
+        temperature: jax.Array,
+        most: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """See `Head.sample`; one uniform per stage."""
         slots = jnp.zeros((0,), jnp.int32)
         finite = jnp.array(True)
-        for stage, uniform in zip(self.stages, uniforms, strict=True):
+        for i, stage in enumerate(self.stages):
             logits = stage(hidden, slots)
-            slot, _ = invert_cdf(weights_of(logits, temperature), uniform)
-            slots = jnp.append(slots, slot)
             finite &= jnp.isfinite(logits).all()
+            if i == VOLUME and most is not None:
+                logits = up_to(logits, most[slots[0], slots[1]])
+            slot, _ = invert_cdf(weights_of(logits, temperature), uniforms[i])
+            slots = jnp.append(slots, slot)
         return slots, finite
 
 

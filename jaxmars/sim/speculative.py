@@ -262,6 +262,7 @@ def _verdicts(params: Ready, hidden: jax.Array, proposals: Proposal, cfg: Specul
             proposal.slots,
             proposal.verdict,
             params.temperature,
+            proposal.most,
         )
         return verdict._replace(finite=verdict.finite & proposal.finite)
 

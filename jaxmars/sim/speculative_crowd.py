@@ -16,6 +16,7 @@ from jaxmars.agents.background import (
     BackgroundState,
     background_agent,
     decode_order,
+    largest_volumes,
 )
 from jaxmars.agents.base import Agent, Decision, MarketView, Request
 from jaxmars.agents.policy import ContextPolicy, anchored
@@ -56,6 +57,7 @@ class Proposal(NamedTuple):
     slots: jax.Array  # [4] int32
     values: jax.Array  # [3] float32, uniforms for the values inside bins
     verdict: jax.Array  # [8] float32, uniforms
+    most: jax.Array | None  # [types, prices] int32, largest volume slots; None without a limit
     is_new: jax.Array  # [] bool, made in the last step
     finite: jax.Array  # [] bool
 
@@ -99,9 +101,11 @@ def make_crowd(target: Net, draft: Net, market: MarketConfig, growth: int) -> Cr
         hidden, cache = net.decode(last, at, state.cache)
         uniforms = jax.random.uniform(key, (PLAN_DRAWS,))
         verdict = jax.random.uniform(jax.random.fold_in(key, VERDICT), (VERDICT_DRAWS,))
-        slots, finite = net.head.sample(hidden, uniforms[:NUM_SLOTS], params.temperature)
-        proposal = Proposal(hidden, slots, uniforms[NUM_SLOTS:], verdict, is_done, finite)
         mid = mid_price(view.l2, view.last_price)
+        limited = target.config.never_sweeps
+        most = largest_volumes(params.tables, view.l2, mid) if limited else None
+        slots, finite = net.head.sample(hidden, uniforms[:NUM_SLOTS], params.temperature, most)
+        proposal = Proposal(hidden, slots, uniforms[NUM_SLOTS:], verdict, most, is_done, finite)
         plan, wake = planned(params.tables, proposal, slots, finite, mid, view.time)
         wake = clock.choose(is_done, wake, state.wake)
         plan = jax.tree.map(lambda new, old: jnp.where(is_done, new, old), plan, state.plan)
@@ -144,11 +148,13 @@ def anchor_crowd(crowd: Crowd, params: Ready, state: BackgroundState) -> tuple[D
     history = state.history._replace(window=window)
     hidden = jax.eval_shape(quick.decode, window.rows[0], window.count, cache)[0]
     zeros = lambda size, dtype: jnp.zeros((size,), dtype)
+    config = sure.cfg
     proposal = Proposal(
         hidden=jnp.zeros(hidden.shape, hidden.dtype),
         slots=zeros(NUM_SLOTS, jnp.int32),
         values=zeros(PLAN_DRAWS - NUM_SLOTS, jnp.float32),
         verdict=zeros(VERDICT_DRAWS, jnp.float32),
+        most=jnp.zeros(config.slot_shape[:2], jnp.int32) if config.never_sweeps else None,
         is_new=jnp.array(False),
         finite=jnp.array(True),
     )

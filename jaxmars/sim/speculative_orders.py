@@ -15,10 +15,13 @@ import jax.numpy as jnp
 from jaxmars.models.embedding import join_slots, split_index
 from jaxmars.models.heads import (
     NUM_SLOTS,
+    VOLUME,
     FactoredHead,
     JointHead,
+    cut_volumes,
     invert_cdf,
     invert_cdf_in_blocks,
+    up_to,
     weights_of,
 )
 
@@ -35,7 +38,8 @@ class Verdict(NamedTuple):
 
 Verify = Callable[..., Verdict]
 """(target's head, draft's head, target's hidden [d], draft's hidden [d'], drafted slots int32[4],
-uniforms [8] in [0, 1), temperature []) -> verdict."""
+uniforms [8] in [0, 1), temperature [], largest volumes int32[types, prices] or None as in
+`Head.sample`) -> verdict."""
 
 
 def verify_factored(
@@ -46,6 +50,7 @@ def verify_factored(
     drafted: jax.Array,
     uniforms: jax.Array,
     temperature: jax.Array,
+    most: jax.Array | None = None,
 ) -> Verdict:
     """Attribute by attribute, each given the outcome of those before."""
     slots = jnp.zeros((0,), jnp.int32)
@@ -54,6 +59,9 @@ def verify_factored(
     pairs = zip(target.stages, draft.stages, strict=True)
     for i, (sure, quick) in enumerate(pairs):
         logits = sure(target_hidden, slots), quick(draft_hidden, slots)
+        finite &= jnp.isfinite(logits[0]).all()
+        if i == VOLUME and most is not None:
+            logits = tuple(up_to(x, most[slots[0], slots[1]]) for x in logits)
         slot, alive = _settle(
             weights_of(logits[0], temperature),
             weights_of(logits[1], temperature),
@@ -64,7 +72,6 @@ def verify_factored(
         )
         slots = jnp.append(slots, slot)
         kept += alive
-        finite &= jnp.isfinite(logits[0]).all()
     return Verdict(slots, kept, finite)
 
 
@@ -76,11 +83,15 @@ def verify_joint(
     drafted: jax.Array,
     uniforms: jax.Array,
     temperature: jax.Array,
+    most: jax.Array | None = None,
 ) -> Verdict:
     """All four attributes as one token."""
     cfg = target.cfg
     types, prices, _, _ = cfg.slot_shape
     logits = target.logits(target_hidden), draft.logits(draft_hidden)
+    finite = jnp.isfinite(logits[0]).all()
+    if most is not None:
+        logits = tuple(cut_volumes(x, most, temperature, cfg) for x in logits)
     token, kept = _settle(
         weights_of(logits[0], temperature),
         weights_of(logits[1], temperature),
@@ -91,7 +102,6 @@ def verify_joint(
             weights.reshape(types * prices, -1), uniforms[NUM_SLOTS]
         ),
     )
-    finite = jnp.isfinite(logits[0]).all()
     return Verdict(split_index(token, cfg), NUM_SLOTS * kept.astype(jnp.int32), finite)
 
 

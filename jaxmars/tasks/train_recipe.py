@@ -35,7 +35,7 @@ size = "default"             # {sizes}
 # has_summary = true         # with from: let weights without a summary learn to read it
 # num_max_orders = 128       # with from: another context window, orders
 # fitting_cancels = true     # with from: whether cancels look for an order of their size
-# never_sweeps = true        # with from: whether no order takes more than rests at the best price
+# never_sweeps = true        # with from: whether orders that trade stay within the best queue
 # head = "factored"          # any field of the model's config.json changes the named size
 
 [train]

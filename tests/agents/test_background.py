@@ -38,13 +38,22 @@ from jaxmars.agents.background import (
     background_agent,
     decode_order,
     fitting_cancel,
-    sweeps,
+    largest_volumes,
+    within_queue,
 )
 from jaxmars.agents.base import Ask, make_request
 from jaxmars.agents.policy import anchored, exact
 from jaxmars.book import mid_price
 from jaxmars.tokens.bins import BinConverter, Converters
-from jaxmars.tokens.order import APPEND, NO_ROW, NUM_FEATURES, REPLACE
+from jaxmars.tokens.order import (
+    APPEND,
+    NO_ROW,
+    NUM_FEATURES,
+    REPLACE,
+    TYPE_BUY,
+    TYPE_CANCEL,
+    TYPE_SELL,
+)
 from jaxmars.tokens.summary import UNIT
 from jaxmars.types import L2, Kind, Side, Status, Time
 
@@ -343,30 +352,46 @@ def test_a_crowd_fits_its_cancels_where_its_configuration_says_so(past: Past) ->
         assert int(sent.price) == (97 if config.fitting_cancels else 99)
 
 
-def test_a_sweep_wants_more_than_rests_at_the_best_price_it_meets() -> None:
+def test_an_order_that_trades_stays_within_the_best_queue() -> None:
+    """Its size when it is sent; its volume slot when it is planned, for every type and price."""
     rng = np.random.default_rng(3)
-    check = quick_jit(sweeps)
-    found = np.zeros(2, int)
-    for _ in range(300):
+    within, limits = quick_jit(within_queue), quick_jit(largest_volumes)
+    converters = tiny_converters()
+    tables, sizes = converters.tables(), converters.pred_order_volume
+    cut = limited = 0
+    for _ in range(200):
         gaps, size = rng.integers(1, 4, (2, 3)).cumsum(1), 100 * rng.integers(1, 6, (2, 3))
         used = np.arange(3) < rng.integers(0, 4, (2, 1))
         price = np.where(used, [PRICE - gaps[0], PRICE + gaps[1]], 0)
-        size = np.where(used, size, 0)
-        side, at, shares = (
-            int(rng.integers(2)),
-            PRICE + int(rng.integers(-9, 10)),
-            int(rng.integers(1, 8)),
-        )
-        kind = Kind.CANCEL if rng.random() < 0.2 else Kind.LIMIT
-        l2 = L2(jnp.asarray(price, jnp.int32), jnp.asarray(size, jnp.int32))
-        resting = dict(zip(price[1 - side].tolist(), size[1 - side].tolist(), strict=True))
-        resting.pop(0, None)
-        best = (min if side == Side.BUY else max)(resting, default=None)
-        trades = best is not None and (at >= best if side == Side.BUY else at <= best)
-        expected = kind == Kind.LIMIT and trades and 100 * shares > resting[best]
-        assert bool(check(make_request(kind, side, at, 100 * shares), l2)) == expected
-        found[int(expected)] += 1
-    assert found.min() > 30
+        l2 = L2(*(jnp.asarray(np.where(used, x, 0), jnp.int32) for x in (price, size)))
+        resting = [
+            dict(zip(p[u].tolist(), s[u].tolist(), strict=True))
+            for p, u, s in zip(price, used, size, strict=True)
+        ]
+
+        def queue(side: int, at: int, resting: list[dict] = resting) -> int | None:
+            """What rests at the best price that an order of `side` at a price meets."""
+            best = (min if side == Side.BUY else max)(resting[1 - side], default=None)
+            meets = best is not None and (at >= best if side == Side.BUY else at <= best)
+            return resting[1 - side][best] if meets else None
+
+        side, shares = int(rng.integers(2)), 100 * int(rng.integers(1, 8))
+        at, kind = PRICE + int(rng.integers(-9, 10)), rng.choice([Kind.CANCEL, Kind.LIMIT])
+        most = queue(side, at) if kind == Kind.LIMIT else None
+        request = make_request(kind, side, at, shares)
+        expected = request._replace(size=jnp.int32(shares if most is None else min(shares, most)))
+        assert rows_equal(within(request, l2), expected)
+        cut += int(expected.size) < shares
+        found = np.asarray(limits(tables, l2, jnp.int32(PRICE)))
+        assert (found[TYPE_CANCEL] == sizes.num_bins - 1).all()
+        for kind, side in ((TYPE_BUY, Side.BUY), (TYPE_SELL, Side.SELL)):
+            for slot, values in enumerate(converters.price_level.values):
+                rests = {queue(side, PRICE + int(value)) for value in values}
+                rest = rests.pop()
+                last = sizes.num_bins - 1 if rests or rest is None else sizes.encode(np.array(rest))
+                assert found[kind, slot] == last
+                limited += last < sizes.num_bins - 1
+    assert cut > 20 and limited > 200
 
 
 def swept(run: Run) -> tuple[int, int]:
@@ -380,17 +405,13 @@ def swept(run: Run) -> tuple[int, int]:
 def test_a_crowd_never_sweeps_where_its_configuration_says_so(
     past: Past, exact_runs: list[Run]
 ) -> None:
-    """It trades, and after an order that was not sent it goes on with another."""
+    """It trades no less for that."""
     config = dataclasses.replace(MODEL, never_sweeps=True)
     tame = play(exact(GROWTH), past, config)
     for runs, allowed in ((exact_runs, True), (tame, False)):
         counts = np.array([swept(run) for run in runs])
         assert counts[:, 0].sum() > 10
         assert (counts[:, 1].sum() > 5) == allowed
-    for run in tame[:2]:
-        mine = run.event.agent_id == MODEL_AGENT
-        not_sent = np.flatnonzero(mine & (run.event.kind == Kind.NONE))
-        assert (mine & (run.event.kind != Kind.NONE))[not_sent[0] :].any()
 
 
 def test_reading_twice_changes_nothing(past: Past) -> None:

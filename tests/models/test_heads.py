@@ -31,6 +31,11 @@ sample = jax.jit(
         hidden, uniforms, jnp.float32(temperature)
     )
 )
+limited = jax.jit(
+    lambda head, hidden, uniforms, temperature, most: jax.vmap(
+        head.sample, in_axes=(None, 0, None, None)
+    )(hidden, uniforms, jnp.float32(temperature), most)
+)
 log_probs = jax.jit(lambda head, hidden, slots: jax.vmap(head.log_prob, (None, 0))(hidden, slots))
 logits_of = jax.jit(lambda head, hidden: head.logits(hidden))
 
@@ -162,6 +167,28 @@ def test_samples_follow_the_probabilities(head: Any, hidden: jax.Array, temperat
         index = drawn_index(head, slots, stage)
         share = np.bincount(index, minlength=exact.size) / num
         assert np.abs(share - exact).max() <= 1.5 / num
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_limit_takes_volumes_and_nothing_else(head: Any, hidden: jax.Array, temperature: float):
+    """Types and prices stay as they were drawn; no volume lies beyond its limit. A slack limit
+    changes nothing at all."""
+    uniforms = np.random.default_rng(1).random((2000, 4), np.float32)
+    types, prices, volumes, _ = CFG.slot_shape
+    free = np.asarray(sample(head, hidden, uniforms, temperature)[0])
+    slack = jnp.full((types, prices), volumes - 1, jnp.int32)
+    np.testing.assert_array_equal(limited(head, hidden, uniforms, temperature, slack)[0], free)
+    most = np.random.default_rng(2).integers(0, volumes, (types, prices)).astype(np.int32)
+    most[free[0][0], free[0][1]] = free[0][2] - 1 if temperature == 0 else 0
+    drawn, finite = map(np.asarray, limited(head, hidden, uniforms, temperature, most))
+    assert finite.all()
+    clear = np.ones(len(drawn), bool)
+    if head.__class__ is HEADS["joint"] and temperature:  # shares are rounded otherwise
+        clear = (drawn[:, :2] == free[:, :2]).all(1)
+        assert clear.mean() > 0.99
+    np.testing.assert_array_equal(drawn[clear, :2], free[clear, :2])
+    assert (drawn[:, 2] <= most[drawn[:, 0], drawn[:, 1]]).all()
+    assert (free[:, 2] > most[free[:, 0], free[:, 1]]).mean() > 0.2
 
 
 def stage_probabilities(
