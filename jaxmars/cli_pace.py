@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 BAR_WIDTH = 30
+TENTHS = 10
+_shown = {"tenths": -1}  # of the last bar
 
 
 def prepare_jax() -> None:
@@ -23,7 +25,11 @@ def prepare_jax() -> None:
 
 
 def show_bar(done: int, wanted: int, text: str) -> None:
-    """A progress bar on stderr, over the one before it."""
+    """A progress bar on stderr, over the one before it; into a file only every tenth of the way."""
+    tenths = TENTHS * done // wanted
+    if not sys.stderr.isatty() and done < wanted and tenths == _shown["tenths"]:
+        return
+    _shown["tenths"] = tenths
     filled = round(BAR_WIDTH * done / wanted)
     bar = "#" * filled + "." * (BAR_WIDTH - filled)
     print(f"\r[{bar}] {text}", end="", file=sys.stderr, flush=True)
