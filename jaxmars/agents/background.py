@@ -13,15 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmars import clock
-from jaxmars.agents.base import (
-    Agent,
-    Ask,
-    Decision,
-    MarketView,
-    Request,
-    make_request,
-    no_request,
-)
+from jaxmars.agents.base import Agent, Ask, Decision, MarketView, Request, make_request, no_request
 from jaxmars.agents.policy import Cache, ContextPolicy, Prefix
 from jaxmars.book import NO_KEY, mid_price
 from jaxmars.config import MarketConfig, OrderModelConfig
